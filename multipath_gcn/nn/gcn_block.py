@@ -1,0 +1,62 @@
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_geometric.nn.resolver import activation_resolver
+
+from multipath_gcn.graph import Graph
+from multipath_gcn.nn.gcn_conv import GCNConv
+
+_NORM = {None: lambda width: nn.Identity(), "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+class GCNBlock(nn.Module):
+    r"""One layer of a path: convolution, normalisation, activation, dropout and, on request, a skip connection.
+
+    .. math::
+        Y = \mathrm{dropout}(\sigma(\mathrm{norm}(\hat{A} X W^{\top} + b))) \; [\, + X \,]
+
+    Args:
+        in_channels, out_channels: widths; ``in_channels`` may be -1.
+        dropout: probability in [0, 1) of zeroing an output value in training.
+        norm: ``None``, ``"batch"`` or ``"layer"``, over the features of a node.
+        residual: adds the input where its width equals the output's.
+        act: an activation by name or as callable, as PyG resolves it; ``None`` for none.
+        aggr: aggregation of :class:`GCNConv`.
+
+    Shapes:
+        - **input:** node features :math:`(|\mathcal{V}|, F_{in})` and a :class:`~multipath_gcn.graph.Graph`
+        - **output:** node features :math:`(|\mathcal{V}|, F_{out})`
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        dropout: float = 0.0,
+        norm: str | None = None,
+        residual: bool = False,
+        act: str | Callable[..., Any] | None = "relu",
+        aggr: str = "add",
+    ):
+        super().__init__()
+        if norm not in _NORM:
+            raise ValueError(f"norm must be one of {list(_NORM)}, got {norm!r}")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        self.conv = GCNConv(in_channels, out_channels, aggr=aggr)
+        self.norm = _NORM[norm](out_channels)
+        self.act = nn.Identity() if act is None else activation_resolver(act)
+        self.dropout, self.residual = dropout, residual
+
+    def reset_parameters(self) -> None:
+        self.conv.reset_parameters()
+        if not isinstance(self.norm, nn.Identity):
+            self.norm.reset_parameters()
+
+    def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        y = self.act(self.norm(self.conv(x, graph)))
+        y = F.dropout(y, self.dropout, self.training)
+        return x + y if self.residual and x.size(-1) == y.size(-1) else y

@@ -1,0 +1,165 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.dense.linear import Linear
+from torch_geometric.typing import Adj, OptTensor
+
+from multipath_gcn.graph import Graph
+from multipath_gcn.nn.gcn_block import GCNBlock
+from multipath_gcn.nn.gcn_conv import GCNConv
+from multipath_gcn.ops.features import dropout
+
+_COMBINE = ("sum", "mean", "max", "concat", "attention")
+_READOUT = ("linear", "gcn")
+
+
+class MultiPathGCN(nn.Module):
+    r"""Parallel stacks of graph convolutions of different depth over a common stem, from
+    `"Multipath Graph Convolutional Neural Networks" <https://arxiv.org/abs/2105.01510>`_.
+
+    .. math::
+        H &= (g_S \circ \dots \circ g_1)(X), \\
+        Y &= f\Big(\bigoplus_{p=1}^{P} (g_{p, L_p} \circ \dots \circ g_{p, 1})(H)\Big), \qquad
+        g(H) = \mathrm{dropout}(\sigma(\mathrm{norm}(\hat{A} H W^{\top} + b)))
+
+    A stem of :math:`S` layers :math:`g` of width ``hidden_channels`` feeds :math:`P` paths; path :math:`p` has
+    :math:`L_p` layers of the widths given, and :math:`L_p = 0` is the identity. :math:`f` is the readout.
+
+    Args:
+        in_channels: width of the input features, or -1 to take it from the first input seen.
+        hidden_channels: width h of the stem.
+        out_channels: number of classes or tasks.
+        paths: one tuple of layer widths per path; the empty tuple is the identity.
+            ``None`` means ``((h, h, h), (h // 2, h))``.
+        stem: number S of common layers, 0 or more.
+        combine: :math:`\bigoplus`. ``"sum"``, ``"mean"``, ``"max"`` over paths, ``"concat"``, or ``"attention"``:
+            the sum weighted per node by a softmax over :math:`a^{\top} h_p` with a learned vector a.
+        dropout: probability after every layer.
+        input_dropout: probability on the input features.
+        norm: ``None``, ``"batch"`` or ``"layer"``.
+        residual: adds to every layer of equal widths its input.
+        act: activation by name or as callable, as PyG resolves it.
+        aggr: ``"add"``, ``"mean"`` or ``"max"``.
+        readout: ``"linear"`` (:math:`f(H) = H W^{\top} + b`, the paper's) or ``"gcn"``
+            (:math:`f(H) = \hat{A} H W^{\top} + b`, as in Kipf's two-layer network).
+
+    Shapes:
+        - **input:** node features :math:`(|\mathcal{V}|, F_{in})`, dense or ``torch.sparse_csr``,
+          edge indices :math:`(2, |\mathcal{E}|)` or another adjacency form,
+          edge weights :math:`(|\mathcal{E}|)` *(optional)*
+        - **output:** :math:`(|\mathcal{V}|, F_{out})`, unnormalised scores
+
+    Raises:
+        ValueError: for an option or width outside the above, or paths whose last widths differ although they are
+            combined value by value.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        paths: Sequence[Sequence[int]] | None = None,
+        stem: int = 1,
+        combine: str = "sum",
+        *,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        norm: str | None = None,
+        residual: bool = False,
+        act: str | Callable[..., Any] | None = "relu",
+        aggr: str = "add",
+        readout: str = "linear",
+    ):
+        super().__init__()
+        h = hidden_channels
+        widths = ((h, h, h), (h // 2, h)) if paths is None else tuple(tuple(path) for path in paths)
+        width = h if stem else in_channels
+        _check(in_channels, h, widths, stem, combine, input_dropout, readout)
+        last = [path[-1] if path else width for path in widths]
+        if combine != "concat" and len(set(last)) > 1:
+            raise ValueError(f"paths must end in equal widths for combine={combine!r}, got {last}")
+
+        self.in_channels, self.hidden_channels, self.out_channels = in_channels, h, out_channels
+        self.path_widths, self.combine, self.input_dropout = widths, combine, input_dropout
+        options = dict(dropout=dropout, norm=norm, residual=residual, act=act, aggr=aggr)
+        self.stem = _stack(in_channels, (h,) * stem, options)
+        self.paths = nn.ModuleList(_stack(width, path, options) for path in widths)
+        combined = sum(last) if combine == "concat" else last[0]
+        self.attention = Linear(combined, 1, bias=False) if combine == "attention" else None
+        self.readout = (
+            GCNConv(combined, out_channels, aggr=aggr)
+            if readout == "gcn"
+            else Linear(combined, out_channels, weight_initializer="glorot", bias_initializer="zeros")
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for block in [*self.stem, *(block for path in self.paths for block in path)]:
+            block.reset_parameters()
+        if self.attention is not None:
+            self.attention.reset_parameters()
+        self.readout.reset_parameters()
+
+    def forward(self, x: Tensor, edge_index: Adj | Graph, edge_weight: OptTensor = None) -> Tensor:
+        if isinstance(x, (tuple, list)):
+            raise ValueError(f"x must be one tensor of node features, got a {type(x).__name__} of {len(x)}")
+        graph = Graph.normalized(edge_index, edge_weight, num_nodes=x.size(-2), dtype=x.dtype)
+        x = _run(self.stem, dropout(x, self.input_dropout, self.training), graph)
+        x = self._combined([_run(path, x, graph) for path in self.paths])
+        return self.readout(x, graph) if isinstance(self.readout, GCNConv) else self.readout(x)
+
+    def _combined(self, outputs: list[Tensor]) -> Tensor:
+        if self.combine == "concat":
+            return torch.cat(outputs, dim=-1)
+        stacked = torch.stack(outputs)
+        if self.combine == "max":
+            return stacked.amax(dim=0)
+        if self.attention is not None:
+            return (self.attention(stacked).softmax(dim=0) * stacked).sum(dim=0)
+        return stacked.sum(dim=0) if self.combine == "sum" else stacked.mean(dim=0)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.in_channels}, {self.hidden_channels}, {self.out_channels}, "
+            f"stem={len(self.stem)}, paths={self.path_widths}, combine={self.combine!r})"
+        )
+
+
+def _stack(in_channels: int, widths: Sequence[int], options: dict[str, Any]) -> nn.ModuleList:
+    return nn.ModuleList(GCNBlock(i, o, **options) for i, o in zip((in_channels, *widths), widths, strict=False))
+
+
+def _run(blocks: nn.ModuleList, x: Tensor, graph: Graph) -> Tensor:
+    for block in blocks:
+        x = block(x, graph)
+    return x
+
+
+def _check(
+    in_channels: int,
+    hidden_channels: int,
+    paths: tuple[tuple[int, ...], ...],
+    stem: int,
+    combine: str,
+    input_dropout: float,
+    readout: str,
+) -> None:
+    if hidden_channels < 1:
+        raise ValueError(f"hidden_channels must be at least 1, got {hidden_channels}")
+    if stem < 0:
+        raise ValueError(f"stem must be 0 or more layers, got {stem}")
+    if not paths:
+        raise ValueError("paths must hold at least one path, got none; the identity path is ()")
+    if any(width < 1 for path in paths for width in path):
+        raise ValueError(f"paths must hold widths of at least 1, got {paths}")
+    if combine not in _COMBINE:
+        raise ValueError(f"combine must be one of {list(_COMBINE)}, got {combine!r}")
+    if readout not in _READOUT:
+        raise ValueError(f"readout must be one of {list(_READOUT)}, got {readout!r}")
+    if not 0.0 <= input_dropout < 1.0:
+        raise ValueError(f"input_dropout must lie in [0, 1), got {input_dropout}")
+    if in_channels == -1 and stem == 0 and () in paths:
+        raise ValueError("in_channels must be known (got -1) where the identity path starts at the input (stem=0)")

@@ -1,0 +1,5 @@
+"""Operators on tensors and graphs."""
+
+from multipath_gcn.ops.propagate import propagate
+
+__all__ = ["propagate"]

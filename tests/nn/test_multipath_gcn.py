@@ -1,0 +1,176 @@
+import graphs
+import pytest
+import torch
+from torch import nn
+from torch_geometric.nn import GCNConv, summary
+
+from multipath_gcn.graph import Graph
+from multipath_gcn.models import count_parameters
+from multipath_gcn.nn import MultiPathGCN
+
+X = torch.randn(graphs.N, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parameters"),
+    [
+        (dict(in_channels=1433, hidden_channels=128, out_channels=7, stem=2, paths=((128,), ())), 217_479),
+        (dict(in_channels=3703, hidden_channels=256, out_channels=6, paths=((256,), (256,))), 1_081_350),
+        (dict(in_channels=168, hidden_channels=256, out_channels=40), 316_840),
+        (dict(in_channels=8, hidden_channels=256, out_channels=112, paths=((256,) * 4, (256,) * 2)), 425_840),
+    ],
+)
+def test_parameter_counts_of_the_released_networks(arguments, parameters):
+    assert count_parameters(MultiPathGCN(**arguments)) == parameters
+
+
+class HandWritten(nn.Module):
+    """Stem of two, paths (8, 4), (4,) and the identity, written out with PyG's layer."""
+
+    def __init__(self, combine):
+        super().__init__()
+        self.stem1, self.stem2 = GCNConv(5, 4), GCNConv(4, 4)
+        self.deep1, self.deep2, self.short = GCNConv(4, 8), GCNConv(8, 4), GCNConv(4, 4)
+        self.head = nn.Linear(12 if combine == "concat" else 4, 3)
+        self.attention = nn.Linear(4, 1, bias=False)
+        self.combine = combine
+
+    def forward(self, x, edge_index):
+        h = self.stem2(self.stem1(x, edge_index).relu(), edge_index).relu()
+        a = self.deep2(self.deep1(h, edge_index).relu(), edge_index).relu()
+        b = self.short(h, edge_index).relu()
+        if self.combine == "sum":
+            out = a + b + h
+        elif self.combine == "mean":
+            out = (a + b + h) / 3
+        elif self.combine == "max":
+            out = torch.maximum(torch.maximum(a, b), h)
+        elif self.combine == "concat":
+            out = torch.cat([a, b, h], dim=1)
+        else:
+            weight = torch.cat([self.attention(part) for part in (a, b, h)], dim=1).softmax(dim=1)
+            out = weight[:, :1] * a + weight[:, 1:2] * b + weight[:, 2:] * h
+        return self.head(out)
+
+
+@pytest.mark.parametrize("combine", ["sum", "mean", "max", "concat", "attention"])
+def test_equals_a_hand_written_pyg_network(combine):
+    theirs = HandWritten(combine).double()
+    ours = MultiPathGCN(5, 4, 3, paths=((8, 4), (4,), ()), stem=2, combine=combine).double()
+    layers = [theirs.stem1, theirs.stem2, theirs.deep1, theirs.deep2, theirs.short]
+    blocks = [*ours.stem, *ours.paths[0], *ours.paths[1]]
+    for block, layer in zip(blocks, layers, strict=True):
+        nn.init.normal_(layer.bias)
+        block.conv.load_state_dict(layer.state_dict())
+    ours.readout.load_state_dict(theirs.head.state_dict())
+    if combine == "attention":
+        ours.attention.load_state_dict(theirs.attention.state_dict())
+    x = X.double()
+    torch.testing.assert_close(ours(x, graphs.SIMPLE), theirs(x, graphs.SIMPLE), rtol=1e-6, atol=1e-6)
+    ours(x, graphs.SIMPLE).square().sum().backward()
+    theirs(x, graphs.SIMPLE).square().sum().backward()
+    for block, layer in zip(blocks, layers, strict=True):
+        torch.testing.assert_close(block.conv.lin.weight.grad, layer.lin.weight.grad)
+        torch.testing.assert_close(block.conv.bias.grad, layer.bias.grad)
+
+
+@pytest.mark.parametrize("form", graphs.forms(graphs.MULTI))
+def test_every_form_gives_the_same(form):
+    model = MultiPathGCN(5, 4, 3)
+    expected = model(X, Graph.normalized(graphs.MULTI, num_nodes=graphs.N))
+    torch.testing.assert_close(model(X, *graphs.forms(graphs.MULTI)[form]), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(norm="batch"),
+        dict(norm="layer"),
+        dict(residual=True),
+        dict(act="elu"),
+        dict(act=None),
+        dict(aggr="mean"),
+        dict(aggr="max"),
+        dict(dropout=0.5, input_dropout=0.5),
+        dict(readout="gcn"),
+        dict(stem=0, paths=((4,), (3, 4))),
+        dict(paths=((),), stem=0),
+        dict(combine="concat", paths=((3,), (7, 2))),
+    ],
+)
+def test_every_option_trains_and_resets(options):
+    torch.manual_seed(0)
+    model = MultiPathGCN(5, 4, 3, **options)
+    torch.manual_seed(0)
+    model(X, graphs.SIMPLE).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert model.eval()(X, graphs.SIMPLE).shape == (graphs.N, 3)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.manual_seed(1)
+    model.reset_parameters()
+    assert any(not torch.equal(state[key], value) for key, value in model.state_dict().items())
+
+
+def test_lazy_width_dropout_and_weights():
+    model = MultiPathGCN(-1, 4, 3, dropout=0.5, input_dropout=0.5)
+    with pytest.raises(ValueError, match=r"initialised before its parameters are counted, lazy: \['stem.0"):
+        count_parameters(model)
+    weight = torch.rand(graphs.SIMPLE.size(1))
+    assert not torch.equal(model(X, graphs.SIMPLE, weight), model(X, graphs.SIMPLE, weight))
+    model.eval()
+    assert torch.equal(model(X, graphs.SIMPLE, weight), model(X, graphs.SIMPLE, weight))
+    assert not torch.allclose(model(X, graphs.SIMPLE, weight), model(X, graphs.SIMPLE))
+    assert str(model) == "MultiPathGCN(-1, 4, 3, stem=1, paths=((4, 4, 4), (2, 4)), combine='sum')"
+
+
+def test_pyg_can_summarise_it():
+    pytest.importorskip("tabulate")
+    assert "GCNBlock" in summary(MultiPathGCN(5, 4, 3), X, graphs.SIMPLE)
+
+
+def test_residual_adds_the_input_where_widths_agree():
+    plain, skip = (MultiPathGCN(5, 5, 3, paths=((5,),), residual=r) for r in (False, True))
+    skip.load_state_dict(plain.state_dict())
+    graph = Graph.normalized(graphs.SIMPLE, num_nodes=graphs.N)
+    torch.testing.assert_close(skip.stem[0](X, graph), X + plain.stem[0](X, graph))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(paths=((4,), (3,))), r"paths must end in equal widths for combine='sum', got \[4, 3\]"),
+        (dict(paths=((5,), ())), r"paths must end in equal widths for combine='sum', got \[5, 4\]"),
+        (dict(paths=()), "paths must hold at least one path"),
+        (dict(paths=((0,),)), "paths must hold widths of at least 1"),
+        (dict(stem=-1), "stem must be 0 or more layers, got -1"),
+        (dict(combine="product"), "combine must be one of .* got 'product'"),
+        (dict(readout="mlp"), "readout must be one of .* got 'mlp'"),
+        (dict(norm="group"), "norm must be one of .* got 'group'"),
+        (dict(dropout=1.0), r"dropout must lie in \[0, 1\), got 1.0"),
+        (dict(input_dropout=-0.1), r"input_dropout must lie in \[0, 1\), got -0.1"),
+        (dict(in_channels=-1, stem=0, paths=((), (4,))), r"in_channels must be known \(got -1\)"),
+        (dict(hidden_channels=0), "hidden_channels must be at least 1, got 0"),
+    ],
+)
+def test_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        MultiPathGCN(**(dict(in_channels=5, hidden_channels=4, out_channels=3) | options))
+
+
+def test_refuses_a_pair_of_feature_matrices():
+    with pytest.raises(ValueError, match="x must be one tensor of node features, got a tuple of 2"):
+        MultiPathGCN(5, 4, 3)((X, X), graphs.SIMPLE)
+
+
+@pytest.mark.parametrize("paths", [None, ((), (8,))])
+def test_sparse_features_are_the_dense_ones(paths):
+    x = torch.nn.functional.dropout(torch.rand(graphs.N, 5), 0.7)
+    model = MultiPathGCN(-1, 8, 3, paths=paths)
+    grads = []
+    for form in (x, x.to_sparse_csr()):
+        model.zero_grad()
+        out = model(form, graphs.SIMPLE)
+        out.square().sum().backward()
+        grads.append([out.detach(), *(p.grad.clone() for p in model.parameters())])
+    for dense, sparse in zip(*grads, strict=True):
+        torch.testing.assert_close(sparse, dense)

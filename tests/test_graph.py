@@ -1,0 +1,92 @@
+import graphs
+import pytest
+import torch
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
+
+from multipath_gcn.graph import Graph
+
+WEIGHT = torch.linspace(0.5, 2.0, graphs.MULTI.size(1))
+
+
+def dense(graph: Graph) -> torch.Tensor:
+    matrix = torch.zeros(graph.shape, dtype=torch.float64)
+    return matrix.index_put_((graph.row, graph.col), graph.value.double(), accumulate=True)
+
+
+@pytest.mark.parametrize("edges", ["SIMPLE", "MULTI"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("form", graphs.forms(graphs.SIMPLE))
+def test_every_form_means_the_same_matrix(form, weighted, edges):
+    edge_index = getattr(graphs, edges)
+    weight = WEIGHT[: edge_index.size(1)] if weighted else None
+    graph = Graph.normalized(*graphs.forms(edge_index, weight)[form], num_nodes=graphs.N)
+    torch.testing.assert_close(dense(graph), graphs.dense(edge_index, weight), rtol=1e-6, atol=1e-7)
+    assert torch.equal(
+        graph.row * graphs.N + graph.col, (graph.row * graphs.N + graph.col).unique()
+    )  # sorted, once each
+
+
+def test_is_pygs_normalisation_on_simple_graphs():
+    edge_index, value = gcn_norm(graphs.SIMPLE, num_nodes=graphs.N)
+    theirs = torch.zeros(graphs.N, graphs.N).index_put_((edge_index[1], edge_index[0]), value)
+    ours = dense(Graph.normalized(graphs.SIMPLE, num_nodes=graphs.N))
+    torch.testing.assert_close(ours.float(), theirs)
+
+
+def test_symmetric_graph_is_its_own_transpose_and_a_directed_one_is_not():
+    both = torch.cat([graphs.SIMPLE, graphs.SIMPLE.flip(0)], dim=1)
+    undirected = Graph.normalized(both, num_nodes=graphs.N)
+    assert undirected.symmetric and undirected.transpose() is undirected
+    weight = torch.rand(both.size(1))
+    assert not Graph.normalized(both, weight, num_nodes=graphs.N).symmetric
+    directed = Graph.normalized(graphs.SIMPLE, num_nodes=graphs.N)
+    assert not directed.symmetric and directed.transpose().transpose() is directed
+    torch.testing.assert_close(dense(directed.transpose()), dense(directed).T)
+
+
+def test_values_follow_the_type_asked_for():
+    assert Graph.normalized(graphs.SIMPLE, num_nodes=6, dtype=torch.float64).value.dtype == torch.float64
+    assert Graph.normalized(graphs.SIMPLE, num_nodes=6, dtype=torch.bfloat16).value.dtype == torch.float32
+
+
+@pytest.mark.parametrize("num_nodes", [0, 1, 4])
+def test_graph_without_edges_is_the_identity(num_nodes):
+    graph = Graph.normalized(torch.empty(2, 0, dtype=torch.long), num_nodes=num_nodes)
+    torch.testing.assert_close(dense(graph), torch.eye(num_nodes, dtype=torch.float64))
+
+
+def test_a_node_whose_weights_cancel_gets_zeros():
+    loops = torch.tensor([[0, 0, 1], [0, 0, 0]])
+    graph = Graph.normalized(loops, torch.tensor([1.0, -1.0, 0.0]), num_nodes=2)
+    assert torch.equal(dense(graph), torch.tensor([[0.0, 0.0], [0.0, 1.0]], dtype=torch.float64))
+
+
+def test_prepared_graph_passes_through():
+    graph = Graph.normalized(graphs.SIMPLE, num_nodes=6)
+    assert Graph.normalized(graph, num_nodes=6) is graph
+    assert repr(graph) == "Graph(6x6, 15 entries, cpu)"
+    assert graph.to("cpu").symmetric == graph.symmetric
+
+
+@pytest.mark.parametrize(
+    ("adjacency", "weight", "message"),
+    [
+        (torch.tensor([[0, 6], [1, 2]]), None, r"edge_index must hold node ids in \[0, 6\), got \[0, 6\]"),
+        (torch.tensor([[0, -1], [1, 2]]), None, r"edge_index must hold node ids in \[0, 6\), got \[-1, 2\]"),
+        (torch.tensor([0, 1]), None, r"edge_index must have shape \[2, E\], got \[2\]"),
+        (torch.rand(2, 3), None, "edge_index must hold integers, got torch.float32"),
+        (graphs.SIMPLE, torch.ones(3), r"edge_weight must have shape \[9\], got \[3\]"),
+        (graphs.SIMPLE, -2 * torch.ones(9), "edge_weight must give every node a degree >= 0, got -5"),
+        (torch.eye(5).to_sparse(), None, r"adj_t must have shape \[6, 6\], got \[5, 5\]"),
+        (torch.eye(6).to_sparse(), torch.ones(6), "edge_weight must be None with a sparse adj_t"),
+        (Graph.normalized(graphs.SIMPLE, num_nodes=6), torch.ones(9), "edge_weight must be None with a Graph"),
+        (
+            Graph.normalized(graphs.SIMPLE[:, :2], num_nodes=5),
+            None,
+            "graph must have 6 source nodes, as x has rows, got 5",
+        ),
+    ],
+)
+def test_refuses(adjacency, weight, message):
+    with pytest.raises(ValueError, match=message):
+        Graph.normalized(adjacency, weight, num_nodes=6)
