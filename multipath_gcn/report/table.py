@@ -1,0 +1,61 @@
+"""Statistics over seeds. Scores are in percent from here on."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pandas as pd
+
+from .runs import Run
+
+# A config fixes metric and parameters; should they differ all the same, the rows stay apart.
+KEY = ["data", "model", "label", "config", "metric", "parameters"]
+
+
+def per_seed(runs: Sequence[Run]) -> pd.DataFrame:
+    """One line per run."""
+    frame = pd.DataFrame([asdict(run) for run in runs]).drop(columns=["path", "curve"])
+    scores = ["valid", "test", "paper_test"]
+    frame[scores] = 100.0 * frame[scores].astype(float)
+    return frame
+
+
+def summarise(runs: Sequence[Run], protocol: str = "ogb") -> pd.DataFrame:
+    """One row per configuration, by data and then by falling mean test score.
+
+    Deviations are unbiased (n - 1), hence NaN for a single seed. `protocol="both"` adds the papers' own protocol.
+    """
+    if protocol not in ("ogb", "both"):
+        raise ValueError(f"protocol ({protocol!r}) must be 'ogb' or 'both'")
+    if not runs:
+        raise ValueError("runs (0) must hold at least one run")
+    columns = {
+        "seeds": ("seed", "size"),
+        "test_mean": ("test", "mean"),
+        "test_std": ("test", "std"),
+        "valid_mean": ("valid", "mean"),
+        "valid_std": ("valid", "std"),
+        "best_epoch": ("best_epoch", "median"),
+        "seconds_per_epoch": ("seconds_per_epoch", "median"),
+        "peak_mib": ("peak_mib", "max"),
+        "hardware": ("hardware", lambda names: " / ".join(sorted(set(names)))),
+    }
+    if protocol == "both":
+        columns |= {
+            "paper_test_mean": ("paper_test", "mean"),
+            "paper_test_std": ("paper_test", "std"),
+            "paper_epoch": ("paper_epoch", "median"),
+        }
+    table = per_seed(runs).groupby(KEY).agg(**columns).reset_index()
+    # The sort is stable: ties keep the order of the key.
+    return table.sort_values("test_mean", ascending=False, kind="stable").sort_values(
+        "data", kind="stable", ignore_index=True
+    )
+
+
+def names(table: pd.DataFrame) -> list[str]:
+    """The shortest name of each row that is unique on its data set: model, label, config, parameters as needed."""
+    short = table["model"].where(table["label"] == "", table["model"] + " " + table["label"])
+    for column in ("config", "parameters"):
+        clash = short.groupby([table["data"], table["metric"], short]).transform("size") > 1
+        short = short.where(~clash, short + " " + table[column].astype(str))
+    return short.tolist()
