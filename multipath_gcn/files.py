@@ -1,0 +1,27 @@
+"""Files that are whole or absent: written under a temporary name, then renamed in one step."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replaces ``path`` by what ``write`` puts into the file it is given; after a crash the old content stands."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged file or folder to ``NAME.corrupt``, numbered where that is taken, and returns the new path."""
+    kept, number = path.with_name(f"{path.name}.corrupt"), 1
+    while kept.exists():
+        kept, number = path.with_name(f"{path.name}.corrupt{number}"), number + 1
+    return path.rename(kept)

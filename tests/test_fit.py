@@ -1,0 +1,120 @@
+import time
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.lr_scheduler import LinearLR, ReduceLROnPlateau
+
+from multipath_gcn.fit import fit
+
+
+class Regression:
+    """A noisy least-squares problem with dropout; ``scores`` and ``losses`` script the validation's if given."""
+
+    def __init__(self, scores=None, losses=None, stop_after=None):
+        generator = torch.Generator().manual_seed(5)
+        self.x, self.y = torch.randn(20, 4, generator=generator), torch.randn(20, 1, generator=generator)
+        self.scores, self.losses, self.stop_after, self.epoch = scores, losses, stop_after, 0
+
+    def train_loss(self, model):
+        if self.epoch == self.stop_after:
+            raise KeyboardInterrupt
+        model.train()
+        return (model(self.x) - self.y).square().mean()
+
+    def evaluate(self, model):
+        model.eval()
+        self.epoch += 1
+        loss = (model(self.x) - self.y).square().mean().item()
+        valid = -loss if self.scores is None else self.scores[self.epoch - 1]
+        return {
+            "train": -loss,
+            "valid": valid,
+            "test": valid / 2,
+            "valid_loss": loss if self.losses is None else self.losses[self.epoch - 1],
+        }
+
+
+def run(task, directory, epochs=12, **options):
+    torch.manual_seed(3)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    schedulers = [LinearLR(optimizer, 0.1, total_iters=4), ReduceLROnPlateau(optimizer, "max", patience=1)]
+    model, optimizer = fabric.setup(model, optimizer)
+    return fit(
+        task, model, optimizer, fabric=fabric, directory=directory, epochs=epochs, schedulers=schedulers, **options
+    )
+
+
+def without_seconds(progress):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in progress.history]
+
+
+@pytest.mark.parametrize("interval", [0, 1e9])
+def test_resumed_run_ends_in_the_same_numbers(tmp_path, interval):
+    (tmp_path / "whole").mkdir(), (tmp_path / "parts").mkdir()
+    whole = run(Regression(), tmp_path / "whole")
+    for stop in (2, 5):
+        with pytest.raises(KeyboardInterrupt):
+            run(Regression(stop_after=stop), tmp_path / "parts", checkpoint_seconds=interval)
+    parts = run(Regression(), tmp_path / "parts", checkpoint_seconds=interval)
+    assert without_seconds(parts) == without_seconds(whole)
+    assert parts.restarts == (2 if interval == 0 else 0)
+    assert all(torch.equal(parts.best_weights[key], value) for key, value in whole.best_weights.items())
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first = run(Regression(), tmp_path)
+    again = run(Regression(stop_after=0), tmp_path)  # would raise at the first step
+    assert again.history == first.history
+
+
+@pytest.mark.parametrize(("losses", "best"), [([1, 1, 1, 1, 1], 2), ([1, 5, 1, 4, 1], 4), ([1, 4, 1, 5, 1], 2)])
+def test_best_epoch_has_the_highest_score_then_the_lowest_loss_then_comes_first(tmp_path, losses, best):
+    progress = run(Regression(scores=[0.1, 0.5, 0.3, 0.5, 0.2], losses=losses), tmp_path, epochs=5)
+    assert progress.best["epoch"] == best
+    assert progress.best["test"] == 0.25
+
+
+def test_patience_counts_epochs_without_a_new_best(tmp_path):
+    progress = run(Regression(scores=[0.1, 0.5, 0.3, 0.5, 0.2, 0.9], losses=[1] * 6), tmp_path, patience=3)
+    assert progress.epoch == 5
+    again = run(Regression(stop_after=0), tmp_path, patience=3)
+    assert again.epoch == 5
+
+
+def test_schedulers_are_stepped_each_epoch(tmp_path):
+    lr = [row["lr"] for row in run(Regression(scores=[0.5] * 12), tmp_path).history]
+    assert lr[0] == pytest.approx(0.005) and lr[1] > lr[0]
+    assert lr[-1] < max(lr) / 50  # the plateau scheduler has cut it more than once
+
+
+def test_history_is_on_disk_and_seconds_add_up(tmp_path):
+    start = time.perf_counter()
+    progress = run(Regression(), tmp_path, checkpoint_seconds=0)
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert lines[0] == "epoch,loss,lr,train,valid,test,valid_loss,seconds"
+    assert len(lines) == 13
+    assert lines[-1].split(",")[0] == "12"
+    assert 0 < sum(row["seconds"] for row in progress.history) < time.perf_counter() - start
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (dict(epochs=0), ValueError, "epochs must be at least 1, got 0"),
+        (dict(patience=0), ValueError, "patience must be None or at least 1, got 0"),
+    ],
+)
+def test_refuses(tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        run(Regression(), tmp_path, **options)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    task = Regression()
+    task.y[0] = torch.nan
+    with pytest.raises(FloatingPointError, match="loss must be finite, got nan in epoch 1"):
+        run(task, tmp_path)
