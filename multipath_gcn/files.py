@@ -1,5 +1,6 @@
 """Files that are whole or absent: written under a temporary name, then renamed in one step."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,4 +25,6 @@ def set_aside(path: Path) -> Path:
     kept, number = path.with_name(f"{path.name}.corrupt"), 1
     while kept.exists():
         kept, number = path.with_name(f"{path.name}.corrupt{number}"), number + 1
-    return path.rename(kept)
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        path.rename(kept)
+    return kept
