@@ -1,6 +1,6 @@
 """The training loop: epochs, selection on validation, early stopping, history, checkpoint and exact resume.
 
-It knows neither graphs nor Hydra. A task is anything with ``train_loss(model) -> Tensor`` and
+It knows neither graphs nor Hydra. A task is anything with ``train_loss(model, epoch) -> Tensor`` and
 ``evaluate(model) -> {"train", "valid", "test", "valid_loss"}``.
 """
 
@@ -23,7 +23,7 @@ Row = dict[str, float]
 
 
 class Task(Protocol):
-    def train_loss(self, model: nn.Module) -> Tensor: ...
+    def train_loss(self, model: nn.Module, epoch: int) -> Tensor: ...
 
     def evaluate(self, model: nn.Module) -> dict[str, float]: ...
 
@@ -116,7 +116,7 @@ def fit(
 def _one_epoch(task: Task, model: nn.Module, optimizer: Optimizer, fabric: Fabric, epoch: int) -> Row:
     start = time.perf_counter()
     optimizer.zero_grad(set_to_none=True)
-    loss = task.train_loss(model)
+    loss = task.train_loss(model, epoch)
     fabric.backward(loss)
     lr = optimizer.param_groups[0]["lr"]
     optimizer.step()

@@ -17,7 +17,7 @@ class Regression:
         self.x, self.y = torch.randn(20, 4, generator=generator), torch.randn(20, 1, generator=generator)
         self.scores, self.losses, self.stop_after, self.epoch = scores, losses, stop_after, 0
 
-    def train_loss(self, model):
+    def train_loss(self, model, epoch):
         if self.epoch == self.stop_after:
             raise KeyboardInterrupt
         model.train()

@@ -1,0 +1,89 @@
+"""Node property prediction on one full graph: what a training step and an evaluation are."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from multipath_gcn.data.node_dataset import NodeDataset
+from multipath_gcn.graph import Graph
+from multipath_gcn.ops.features import compressed, drop_rows
+from multipath_gcn.tasks.consistency import ConsistencyLoss
+from multipath_gcn.tasks.label_reuse import LabelReuse
+
+
+class NodeTask:
+    r"""Trains on the labels of the training nodes, scores all three splits with the data set's own metric.
+
+    Args:
+        dataset: the graph, its labels and its split.
+        loss: maps (scores, labels) of a set of nodes to a scalar; ``None`` means cross-entropy for classes and
+            binary cross-entropy for binary tasks.
+        label_reuse: fraction in (0, 1) of the training labels that each step gives as input and does not train on
+            (see :class:`~multipath_gcn.tasks.label_reuse.LabelReuse`); ``None`` for none.
+        drop_node: probability in [0, 1) that a training pass sees a node without its features, the others scaled up.
+        consistency: added over several passes of a step (see :class:`~multipath_gcn.tasks.ConsistencyLoss`);
+            ``None`` for a single pass. Only for classes.
+        device: where the tensors live.
+
+    Attributes:
+        in_channels, out_channels: widths that a model for this task must have.
+
+    Raises:
+        ValueError: for ``label_reuse`` or ``drop_node`` out of range, or ``consistency`` with binary tasks.
+    """
+
+    def __init__(
+        self,
+        dataset: NodeDataset,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        label_reuse: float | None = None,
+        drop_node: float = 0.0,
+        consistency: ConsistencyLoss | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        if not 0.0 <= drop_node < 1.0:
+            raise ValueError(f"drop_node must lie in [0, 1), got {drop_node}")
+        if consistency is not None and dataset.metric != "acc":
+            raise ValueError(f"consistency must be None for binary tasks, got {consistency}")
+        self.dataset, self.drop_node, self.consistency = dataset, drop_node, consistency
+        self.graph = Graph.normalized(dataset.edge_index, dataset.edge_weight, num_nodes=dataset.x.size(0)).to(device)
+        x = dataset.x if label_reuse else compressed(dataset.x)  # labels as columns are appended to dense features
+        self.x, self.y = x.to(device), dataset.y.to(device)
+        self.split = {name: nodes.to(device) for name, nodes in dataset.split.items()}
+        self.loss = loss or (nn.CrossEntropyLoss() if dataset.metric == "acc" else nn.BCEWithLogitsLoss())
+        self.labels = None if label_reuse is None else LabelReuse(self._targets(), self.split["train"], label_reuse)
+        self.in_channels = self.x.size(1) + (self.labels.width if self.labels else 0)
+        self.out_channels = dataset.num_outputs
+
+    def train_loss(self, model: nn.Module, epoch: int) -> Tensor:
+        """The loss of the step of an epoch, counted from 1, over the training nodes, with a gradient."""
+        model.train()
+        if self.labels is None:
+            x, nodes = self.x, self.split["train"]
+        else:
+            given, nodes = self.labels.draw()
+            x = self.labels.append(self.x, given)
+        if self.consistency is None:
+            return self.loss(model(drop_rows(x, self.drop_node), self.graph)[nodes], self.y[nodes])
+        passes = [model(drop_rows(x, self.drop_node), self.graph) for _ in range(self.consistency.passes)]
+        supervised = torch.stack([self.loss(scores[nodes], self.y[nodes]) for scores in passes]).mean()
+        return supervised + self.consistency(torch.stack(passes), epoch)
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Score of every split as a fraction, and the loss over the validation nodes as ``valid_loss``."""
+        model.eval()
+        x = self.x if self.labels is None else self.labels.append(self.x, self.split["train"])
+        output = model(x, self.graph)
+        scores = {name: self.dataset.score(output, nodes) for name, nodes in self.split.items()}
+        valid = self.split["valid"]
+        return scores | {"valid_loss": self.loss(output[valid], self.y[valid]).item()}
+
+    def _targets(self) -> Tensor:
+        """The training labels as columns: one-hot for classes, as they are for binary tasks; 0 for other nodes."""
+        train = self.split["train"]
+        columns = torch.zeros(self.x.size(0), self.dataset.num_outputs, device=self.x.device)
+        columns[train] = (F.one_hot(self.y[train], columns.size(1)) if self.y.dim() == 1 else self.y[train]).float()
+        return columns
