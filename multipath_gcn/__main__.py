@@ -1,0 +1,3 @@
+from multipath_gcn.cli import main
+
+main()

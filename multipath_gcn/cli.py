@@ -1,0 +1,42 @@
+"""The console script ``multipath-gcn``: Hydra with errors a user can act on."""
+
+import os
+import sys
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from multipath_gcn.train import main as run
+
+_USER_ERRORS = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, ImportError)
+
+
+def main() -> None:
+    """Runs the Hydra application; a refused input ends in one sentence and status 1.
+
+    ``HYDRA_FULL_ERROR=1`` shows the whole traceback instead.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        run()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print a traceback of its own and end the process
+    try:
+        run()
+    except (HydraException, OmegaConfBaseException, *_USER_ERRORS) as error:
+        print(f"multipath-gcn: {_sentence(error)}", file=sys.stderr)
+        print("HYDRA_FULL_ERROR=1 shows where.", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _sentence(error: BaseException) -> str:
+    """The message of the error that began it, with the keys that exist where one was unknown."""
+    root = error
+    while isinstance(root, (HydraException, OmegaConfBaseException)) and root.__cause__ is not None:
+        root = root.__cause__
+    message = str(error) if root is error or isinstance(root, OmegaConfBaseException) else str(root)
+    parent = getattr(root, "parent_node", None)
+    if parent is not None and hasattr(parent, "keys"):
+        message += f"\nKeys that exist there: {', '.join(sorted(map(str, parent.keys())))}"
+    return message

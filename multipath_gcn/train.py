@@ -1,0 +1,128 @@
+"""The Hydra entry: compose, seed, instantiate, fit, evaluate, write ``result.json``, return the metric."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning_fabric import Fabric, seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from multipath_gcn.files import write_atomically
+from multipath_gcn.fit import Progress, fit
+from multipath_gcn.machine import describe
+from multipath_gcn.models import count_parameters
+from multipath_gcn.progress import training_progress
+from multipath_gcn.report import plot_run
+from multipath_gcn.run_directory import claim, config_id, read_result
+
+OmegaConf.register_new_resolver("config_id", lambda *, _root_: config_id(_root_), replace=True)
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="pkg://multipath_gcn.conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    hydra_config = HydraConfig.get()
+    directory = Path(hydra_config.runtime.output_dir)
+    claim(directory, cfg)
+    result = read_result(directory)
+    if result is None:
+        choices = hydra_config.runtime.choices
+        result = train(cfg, directory, {"data": choices.data, "model": choices.model, "config": config_id(cfg)})
+    else:
+        log.info("complete already: %s", directory)
+    if cfg.metric not in result:
+        raise ValueError(f"metric must be a key of result.json, one of {sorted(result)}, got {cfg.metric!r}")
+    return result[cfg.metric]
+
+
+def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[str, Any]:
+    """One run from its configuration to its ``result.json``.
+
+    Args:
+        cfg: the whole configuration.
+        directory: the run directory.
+        identity: what names the run in reports, put into the result as it is.
+    """
+    start = time.perf_counter()
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    fabric = Fabric(
+        accelerator=cfg.device, devices=1, precision=cfg.precision, loggers=list(instantiate(cfg.logger).values())
+    )
+    dataset = instantiate(cfg.data)
+    seed_everything(cfg.seed, verbose=False)
+    task = instantiate(cfg.task)(dataset, device=fabric.device)
+    model = instantiate(cfg.model, in_channels=task.in_channels, out_channels=task.out_channels, _convert_="all")
+    parameters = count_parameters(model)
+    optimizer = instantiate(cfg.optimizer)(model.parameters())
+    schedulers = [build(optimizer) for build in instantiate(cfg.scheduler).values()]
+    model, optimizer = fabric.setup(model, optimizer)
+    setup_seconds = time.perf_counter() - start
+
+    title = f"{identity['data']} {identity['model']} seed {cfg.seed}"
+    with training_progress(title, cfg.fit.epochs) as on_epoch:
+        progress = fit(
+            task,
+            model,
+            optimizer,
+            fabric=fabric,
+            directory=directory,
+            schedulers=schedulers,
+            on_epoch=on_epoch,
+            **cfg.fit,
+        )
+    for logger in fabric.loggers:
+        logger.finalize("success")
+
+    result = (
+        identity
+        | {
+            "label": cfg.label,
+            "seed": cfg.seed,
+            "metric": dataset.metric,
+            "synthetic": dataset.synthetic,
+            "parameters": parameters,
+        }
+        | _scores(progress)
+    )
+    seconds = [row["seconds"] for row in progress.history]
+    result |= {
+        "timing": {
+            "seconds": sum(seconds),
+            "seconds_per_epoch": median(seconds),
+            "setup_seconds": setup_seconds,
+            "restarts": progress.restarts,
+        },
+        "memory": {"peak_mib": progress.peak_mib},
+        "host": describe(fabric.device),
+    }
+    plot_run(directory)
+    write_atomically(directory / "model.pt", lambda file: torch.save(progress.best_weights, file))
+    write_atomically(directory / "result.json", lambda file: file.write(json.dumps(result, indent=1).encode()))
+    log.info(
+        "%s: test %.2f %% at best validation %.2f %% (epoch %d)  %s",
+        title,
+        100 * result["test"],
+        100 * result["valid"],
+        result["best_epoch"],
+        directory,
+    )
+    return result
+
+
+def _scores(progress: Progress) -> dict[str, Any]:
+    """OGB's protocol, and beside it the papers' own: the best test score of any epoch."""
+    best, luckiest = progress.best, max(progress.history, key=lambda row: row["test"])
+    return {
+        **{name: best[name] for name in ("train", "valid", "test")},
+        "best_epoch": best["epoch"],
+        "epochs": progress.epoch,
+        "paper": {"test": luckiest["test"], "epoch": luckiest["epoch"]},
+    }

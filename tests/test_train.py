@@ -1,0 +1,92 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import app
+import pytest
+import torch
+
+from multipath_gcn.nn import MultiPathGCN
+
+
+def test_a_run_directory_holds_everything(monkeypatch, tmp_path):
+    (result,) = app.run(monkeypatch, tmp_path, *app.QUICK, "label=mine")
+    directory = next(tmp_path.glob("digits/multipath-*/seed0"))
+    assert {"config.yaml", "history.csv", "result.json", "checkpoint.pt", "model.pt", "curve.png"} <= {
+        path.name for path in directory.iterdir()
+    }
+    assert directory.parent.name == f"multipath-{result['config']}"
+    assert (result["data"], result["label"], result["seed"], result["metric"]) == ("digits", "mine", 0, "acc")
+    model = MultiPathGCN(64, 64, 10)
+    model.load_state_dict(torch.load(directory / "model.pt", weights_only=True))
+
+
+def test_same_seed_same_numbers_and_zero_is_a_seed(monkeypatch, tmp_path):
+    runs = [
+        app.run(monkeypatch, tmp_path / str(i), *app.QUICK, "fit.epochs=5", f"seed={seed}")[0]
+        for i, seed in enumerate([0, 0, 1])
+    ]
+    assert app.numbers(runs[0]) == app.numbers(runs[1])
+    assert runs[0]["paper"] != runs[2]["paper"] or runs[0]["valid"] != runs[2]["valid"]
+    assert runs[2]["config"] == runs[0]["config"]
+
+
+def test_a_complete_run_is_not_repeated(monkeypatch, tmp_path):
+    app.run(monkeypatch, tmp_path, *app.QUICK)
+    path = next(tmp_path.rglob("result.json"))
+    before = path.stat().st_mtime_ns
+    app.run(monkeypatch, tmp_path, *app.QUICK)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_sweep_returns_the_metric_asked_for(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match=r"metric must be a key of result.json, one of \[.*'valid'\], got 'accuracy'"):
+        app.run(monkeypatch, tmp_path, *app.QUICK, "metric=accuracy")
+    assert len(app.results(tmp_path)) == 1
+
+
+def test_mixed_precision_and_double(monkeypatch, tmp_path):
+    for precision in ("bf16-mixed", "64-true"):
+        (result,) = app.run(monkeypatch, tmp_path / precision, *app.QUICK, f"precision={precision}", "fit.epochs=30")
+        assert result["valid"] > 0.5
+
+
+def command(folder):
+    return [
+        sys.executable,
+        "-m",
+        "multipath_gcn",
+        "data=digits",
+        "fit.epochs=40",
+        "fit.checkpoint_seconds=0",
+        "task.label_reuse=0.5",
+        "scheduler=plateau",
+        "threads=1",
+        f"runs={folder}",
+    ]
+
+
+def test_killed_and_restarted_ends_in_the_same_result(monkeypatch, tmp_path):
+    generator = random.Random(0)
+    for rows in (3, 17):
+        process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 100
+        while time.monotonic() < deadline and process.poll() is None:
+            history = next((tmp_path / "killed").rglob("history.csv"), None)
+            if history is not None and len(history.read_text().splitlines()) > rows:
+                time.sleep(generator.random() * 0.05)
+                break
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not app.results(tmp_path / "killed"), "the run ended before it could be killed"
+    subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True)
+    threads = torch.get_num_threads()
+    (whole,) = app.run(monkeypatch, tmp_path / "whole", *command(tmp_path)[3:-1])
+    torch.set_num_threads(threads)
+    (killed,) = app.results(tmp_path / "killed")
+    assert app.numbers(killed) == app.numbers(whole)
+    assert killed["timing"]["restarts"] == 2 and whole["timing"]["restarts"] == 0
