@@ -37,6 +37,7 @@ class Progress:
     best_weights: dict[str, Tensor] | None = None
     peak_mib: float = 0.0
     restarts: int = 0
+    setup_seconds: float = 0.0
 
     @property
     def epoch(self) -> int:
@@ -57,6 +58,7 @@ def fit(
     patience: int | None = None,
     schedulers: Iterable[LRScheduler] = (),
     checkpoint_seconds: float = 30.0,
+    setup_seconds: float = 0.0,
     on_epoch: Callable[[Row], None] = lambda row: None,
 ) -> Progress:
     """Trains to the end, from the checkpoint in ``directory`` if there is one.
@@ -74,6 +76,7 @@ def fit(
         patience: stops after so many epochs without a new best one; ``None`` for never.
         schedulers: each is stepped after every epoch, a ``ReduceLROnPlateau`` with the validation score.
         checkpoint_seconds: least time between two checkpoints, in seconds; 0 for one after every epoch.
+        setup_seconds: what this start took before training; adds up over restarts.
         on_epoch: called with the row of each new epoch.
 
     Raises:
@@ -93,6 +96,7 @@ def fit(
     if (saved := checkpoint.load(fabric.device)) is not None:
         progress = Progress(**saved)
         progress.restarts += 1
+    progress.setup_seconds += setup_seconds
     memory = PeakMemory(fabric.device, progress.peak_mib)
 
     saved_at = time.perf_counter()

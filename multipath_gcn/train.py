@@ -76,6 +76,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
             directory=directory,
             schedulers=schedulers,
             on_epoch=on_epoch,
+            setup_seconds=setup_seconds,
             **cfg.fit,
         )
     for logger in fabric.loggers:
@@ -97,7 +98,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         "timing": {
             "seconds": sum(seconds),
             "seconds_per_epoch": median(seconds),
-            "setup_seconds": setup_seconds,
+            "setup_seconds": progress.setup_seconds,
             "restarts": progress.restarts,
         },
         "memory": {"peak_mib": progress.peak_mib},

@@ -98,6 +98,8 @@ def test_history_is_on_disk_and_seconds_add_up(tmp_path):
     assert lines[0] == "epoch,loss,lr,train,valid,test,valid_loss,seconds"
     assert len(lines) == 13
     assert lines[-1].split(",")[0] == "12"
+    assert progress.setup_seconds == 0
+    assert run(Regression(), tmp_path, setup_seconds=2.0).setup_seconds == 2.0
     assert 0 < sum(row["seconds"] for row in progress.history) < time.perf_counter() - start
 
 

@@ -21,6 +21,7 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 DASHES = ["-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5))]
 MOST_CURVES = 10
+_SHORT_NAME = 12  # letters of which two columns of a legend have room beside the number of seeds
 
 
 def curves(table: pd.DataFrame, runs: Sequence[Run], path: Path) -> None:
@@ -30,7 +31,8 @@ def curves(table: pd.DataFrame, runs: Sequence[Run], path: Path) -> None:
         if run.curve is not None:
             by_row.setdefault(tuple(getattr(run, part) for part in KEY), []).append(run.curve)
     note = "Band: ± 1 deviation over seeds. Dotted: some seeds have stopped, mean of the others."
-    figure, panels = _panels(table, note, legend=True)
+    columns = 2 if max(map(len, names(table))) <= _SHORT_NAME else 1
+    figure, panels = _panels(table, note, legend_columns=columns)
     for ax, rows in panels:
         found = [(row, by_row.get(tuple(getattr(row, part) for part in KEY))) for row in rows.itertuples()]
         found = [(row, curves) for row, curves in found if curves][:MOST_CURVES]
@@ -45,7 +47,7 @@ def curves(table: pd.DataFrame, runs: Sequence[Run], path: Path) -> None:
         ax.set_ylim(low - margin, high + margin)
         hidden = len(rows) - len(found)
         title = f"{hidden} of {len(rows)} rows without a curve here" if hidden else None
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": 2}
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": columns}
         ax.legend(**below, fontsize=8, frameon=False, title=title, title_fontsize=8, handlelength=2.8)
     figure.savefig(path)
 
@@ -124,7 +126,7 @@ def _side_by_side(counts: Sequence[int], step: float = 10.0) -> list[float]:
     return [place[index] for index in range(len(counts))]
 
 
-def _panels(table: pd.DataFrame, note: str, legend: bool = False) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+def _panels(table: pd.DataFrame, note: str, legend_columns: int = 0) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     table = table.assign(name=names(table))
     order = list(dict.fromkeys(table["name"]))
     table["style"] = [_style(order.index(name)) for name in table["name"]]
@@ -133,7 +135,7 @@ def _panels(table: pd.DataFrame, note: str, legend: bool = False) -> tuple[Figur
     columns = min(3 if most <= 6 else 2, len(groups))
     lines = math.ceil(len(groups) / columns)
     width = 4.2 if most <= 6 else 5.6
-    height = 3.3 + (0.1 * min(most, MOST_CURVES) if legend else 0.15 * max(0, most - 6))
+    height = 3.3 + (0.2 * min(most, MOST_CURVES) / legend_columns if legend_columns else 0.15 * max(0, most - 6))
     figure = Figure(figsize=(max(4.8, width * columns), height * lines + 0.2), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)

@@ -54,7 +54,9 @@ def summarise(runs: Sequence[Run], protocol: str = "ogb") -> pd.DataFrame:
 
 def names(table: pd.DataFrame) -> list[str]:
     """The shortest name of each row that is unique on its data set: model, label, config, parameters as needed."""
-    short = table["model"].where(table["label"] == "", table["model"] + " " + table["label"])
+    short = table["model"]
+    if table["label"].nunique() > 1:
+        short = short.where(table["label"] == "", short + " " + table["label"])
     for column in ("config", "parameters"):
         clash = short.groupby([table["data"], table["metric"], short]).transform("size") > 1
         short = short.where(~clash, short + " " + table[column].astype(str))
