@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: train test clean
 train: .venv/installed
 	$(BIN)/multipath-gcn -m experiment=first_light data=$(DATA) model=gcn,resgcn,multipath \
-	    'seed=range(0,$(SEEDS))' runs=$(RUNS)/$(DATA)
+	    'seed=range(0,$(SEEDS))' runs=$(RUNS)
 	$(BIN)/multipath-gcn-report $(RUNS)/$(DATA)
 
 test: .venv/installed-test

@@ -1,13 +1,16 @@
 """One file that holds a run between two epochs: what has a state, every random generator, and the loop's own record."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from multipath_gcn.files import set_aside, write_atomically
+
+T = TypeVar("T")
 
 
 class CorruptCheckpoint(RuntimeError):
@@ -37,8 +40,8 @@ class Checkpoint:
         content = {"parts": state, "generators": _generators(), "record": record}
         write_atomically(self.path, lambda file: torch.save(content, file))
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """Restores parts and generators and returns the record; ``None`` where there is no file.
+    def load(self, device: torch.device, read: Callable[[dict[str, Any]], T]) -> T | None:
+        """Restores parts and generators and returns the record as ``read``; ``None`` where there is no file.
 
         Raises:
             CorruptCheckpoint: if the file cannot be read. It is renamed, so that the next start begins anew.
@@ -49,14 +52,14 @@ class Checkpoint:
             content = torch.load(self.path, map_location=device, weights_only=True)
             for name, part in self.parts.items():
                 part.load_state_dict(content["parts"][name])
-            record, generators = content["record"], content["generators"]
+            record = read(content["record"])
+            _restore(content["generators"])
         except Exception as error:  # torch.load raises nearly any type on a damaged file
             kept = set_aside(self.path)
             raise CorruptCheckpoint(
                 f"checkpoint {self.path} cannot be read ({type(error).__name__}: {error}); it is kept as {kept.name}, "
                 "and the next start begins at epoch 1"
             ) from error
-        _restore(generators)
         return record
 
 

@@ -4,11 +4,11 @@ import os
 import sys
 
 from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from multipath_gcn.train import main as run
 
-_USER_ERRORS = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, ImportError)
+_USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, ImportError)
 
 
 def main() -> None:
@@ -35,8 +35,11 @@ def _sentence(error: BaseException) -> str:
     root = error
     while isinstance(root, (HydraException, OmegaConfBaseException)) and root.__cause__ is not None:
         root = root.__cause__
-    message = str(error) if root is error or isinstance(root, OmegaConfBaseException) else str(root)
-    parent = getattr(root, "parent_node", None)
-    if parent is not None and hasattr(parent, "keys"):
-        message += f"\nKeys that exist there: {', '.join(sorted(map(str, parent.keys())))}"
+    message = str(error)
+    if isinstance(root, OmegaConfBaseException | TypeError):  # only the outer message names the key
+        message += "" if str(root) in message else f": {root}"
+    else:
+        message = str(root)
+    if isinstance(root, ConfigKeyError | ConfigAttributeError) and hasattr(root.parent_node, "keys"):
+        message += f"\nKeys that exist there: {', '.join(sorted(map(str, root.parent_node.keys())))}"
     return message

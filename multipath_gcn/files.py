@@ -2,14 +2,17 @@
 
 import contextlib
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+PARTIAL = ".partial"  # how the name of a file ends while it is written
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces ``path`` by what ``write`` puts into the file it is given; after a crash the old content stands."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         with temporary.open("wb") as file:
             write(file)

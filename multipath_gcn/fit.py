@@ -89,12 +89,16 @@ def fit(
     if patience is not None and patience < 1:
         raise ValueError(f"patience must be None or at least 1, got {patience}")
     schedulers = list(schedulers)
-    checkpoint = Checkpoint(
-        directory, {"model": model, "optimizer": optimizer, **{f"scheduler{i}": s for i, s in enumerate(schedulers)}}
-    )
-    progress = Progress([])
-    if (saved := checkpoint.load(fabric.device)) is not None:
-        progress = Progress(**saved)
+    parts = {
+        "model": model,
+        "optimizer": optimizer,
+        "precision": fabric.strategy.precision,
+    }  # which may scale gradients
+    checkpoint = Checkpoint(directory, parts | {f"scheduler{i}": s for i, s in enumerate(schedulers)})
+    progress = checkpoint.load(fabric.device, lambda record: Progress(**record))
+    if progress is None:
+        progress = Progress([])
+    else:
         progress.restarts += 1
     progress.setup_seconds += setup_seconds
     memory = PeakMemory(fabric.device, progress.peak_mib)

@@ -10,6 +10,7 @@ On simple graphs this is ``torch_geometric.nn.conv.gcn_conv.gcn_norm``, whose fo
 """
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,6 +76,7 @@ class Graph:
             _check_prepared(adjacency, edge_weight, num_nodes)
             return adjacency
         row, col, weight = _entries(adjacency, edge_weight, num_nodes, torch.promote_types(dtype, torch.float32))
+        weight = weight.to(torch.promote_types(weight.dtype, torch.float32))  # sums of bool or half would be wrong
         (row, col), weight = coalesce(torch.stack([row, col]), weight, num_nodes, reduce="sum")
         bare = torch.ones(num_nodes, dtype=torch.bool, device=row.device)
         bare[row[row == col]] = False
@@ -85,9 +87,10 @@ class Graph:
         order = (row * num_nodes + col).argsort()
         row, col, weight = row[order], col[order], weight[order]
         degree = weight.new_zeros(num_nodes).index_add(0, row, weight)
-        if num_nodes and degree.min() < 0:
+        if not (degree >= 0).all():
             raise ValueError(f"edge_weight must give every node a degree >= 0, got {degree.min().item():g}")
-        scale = degree.rsqrt().masked_fill(degree == 0, 0.0)
+        bare = degree == 0
+        scale = degree.masked_fill(bare, 1.0).rsqrt().masked_fill(bare, 0.0)
         value = weight * (scale[row] * scale[col])  # this order is symmetric to the last bit
         return cls(_rowptr(row, num_nodes), col, value, (num_nodes, num_nodes), _is_symmetric(row, col, weight))
 
@@ -119,6 +122,9 @@ class Graph:
         """The same graph on ``device``."""
         return Graph(self.rowptr.to(device), self.col.to(device), self.value.to(device), self.shape, self.symmetric)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_csr": {}}  # sparse_csr tensors cannot be copied, and are quickly made
+
     def __repr__(self) -> str:
         return f"Graph({self.shape[0]}x{self.shape[1]}, {self.num_entries} entries, {self.value.device})"
 
@@ -147,7 +153,8 @@ def _sparse_entries(adj_t: Adj, num_nodes: int, dtype: torch.dtype) -> Entries:
         row, col, value = adj_t.coo()
         return row, col, row.new_ones(row.numel(), dtype=dtype) if value is None else value
     coo = adj_t.to_sparse_coo()
-    return *coo._indices(), coo._values()
+    coo = coo.to(torch.promote_types(coo.dtype, torch.float32)).coalesce()
+    return *coo.indices(), coo.values()
 
 
 def _edge_list_entries(edge_index: Tensor, edge_weight: OptTensor, dtype: torch.dtype) -> Entries:

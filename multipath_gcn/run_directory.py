@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from multipath_gcn.files import set_aside, write_atomically
+from multipath_gcn.files import PARTIAL, set_aside, write_atomically
 
 # What a run may change without becoming another run.
 _INCIDENTAL = ("hydra", "runs", "logger", "launcher", "search", "experiment", "metric")
@@ -15,19 +18,24 @@ _INCIDENTAL_FIT = ("checkpoint_seconds",)
 
 
 def config_id(cfg: DictConfig) -> str:
-    """Eight hexadecimal digits that stand for everything that decides a run's numbers, but for the seed."""
-    return hashlib.sha256(json.dumps(_identity(cfg, with_seed=False), sort_keys=True).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits that stand for the whole configuration but for the seed and what is incidental."""
+    return hashlib.sha256(
+        json.dumps(_same_numbers(_identity(cfg, with_seed=False)), sort_keys=True).encode()
+    ).hexdigest()[:8]
 
 
 def claim(directory: Path, cfg: DictConfig) -> None:
     """Writes ``config.yaml`` with every interpolation resolved; the directory then belongs to this configuration.
 
     Raises:
-        ValueError: if the directory already holds a run of another configuration; the message names the keys.
+        ValueError: if the directory already holds a run of another configuration (the message names the keys), or a
+            ``config.yaml`` that cannot be read, which is then renamed.
     """
+    for left in directory.glob(f".*{PARTIAL}"):  # of a write that was killed
+        left.unlink()
     path = directory / "config.yaml"
     if path.exists():
-        mine, theirs = _flat(_identity(cfg)), _flat(_identity(OmegaConf.load(path)))
+        mine, theirs = _flat(_identity(cfg)), _flat(_read_identity(path))
         if differing := sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)):
             keys = ", ".join(f"{key} ({theirs.get(key)!r} there, {mine.get(key)!r} here)" for key in differing[:8])
             raise ValueError(f"hydra.run.dir must be empty or hold the same run, {directory} differs in: {keys}")
@@ -45,21 +53,44 @@ def read_result(directory: Path) -> dict[str, Any] | None:
         return None
     try:
         result = json.loads(path.read_bytes())
-        if not isinstance(result, dict):
-            raise ValueError(f"expected an object, got {type(result).__name__}")
-    except ValueError as error:
+        for key in ("valid", "test"):
+            if not math.isfinite(result[key]):
+                raise ValueError(f"{key} is {result[key]}")
+    except (ValueError, TypeError, LookupError, OSError) as error:
         kept = set_aside(path)
-        raise ValueError(f"{path} cannot be read ({error}); it is kept as {kept.name}, start again") from error
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}: {error}); it is kept as {kept.name}, start again"
+        ) from error
     return result
 
 
 def _identity(cfg: DictConfig, with_seed: bool = True) -> dict[str, Any]:
-    chosen = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in _INCIDENTAL])
+    unresolved = OmegaConf.to_container(cfg, resolve=False)
+    chosen = {key: value for key, value in unresolved.items() if key not in _INCIDENTAL}
     if not with_seed:
-        chosen.seed = 0  # replaced rather than dropped: other values may refer to it
-    content = OmegaConf.to_container(chosen, resolve=True)
+        chosen["seed"] = 0  # replaced rather than dropped: other values may refer to it
+    content = OmegaConf.to_container(OmegaConf.create(chosen), resolve=True)
     content["fit"] = {key: value for key, value in content["fit"].items() if key not in _INCIDENTAL_FIT}
     return content
+
+
+def _read_identity(path: Path) -> dict[str, Any]:
+    try:
+        return _identity(OmegaConf.load(path))
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, AttributeError, LookupError, OSError) as error:
+        kept = set_aside(path)
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}: {error}); it is kept as {kept.name}, start again"
+        ) from error
+
+
+def _same_numbers(tree: Any) -> Any:
+    """0 and 0.0 are the same value of an option, and must be the same run."""
+    if isinstance(tree, dict):
+        return {key: _same_numbers(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_same_numbers(value) for value in tree]
+    return float(tree) if isinstance(tree, int) and not isinstance(tree, bool) else tree
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -21,20 +21,23 @@ from multipath_gcn.models import count_parameters
 from multipath_gcn.progress import training_progress
 from multipath_gcn.report import plot_run
 from multipath_gcn.run_directory import claim, config_id, read_result
+from multipath_gcn.settings import check
 
 OmegaConf.register_new_resolver("config_id", lambda *, _root_: config_id(_root_), replace=True)
 log = logging.getLogger(__name__)
+_THREADS = torch.get_num_threads()  # what `threads: null` means, whatever an earlier run of this process has set
 
 
 @hydra.main(version_base="1.3", config_path="pkg://multipath_gcn.conf", config_name="train")
 def main(cfg: DictConfig) -> float:
     hydra_config = HydraConfig.get()
+    check(cfg.seed, cfg.threads)
     directory = Path(hydra_config.runtime.output_dir)
     claim(directory, cfg)
     result = read_result(directory)
     if result is None:
         choices = hydra_config.runtime.choices
-        result = train(cfg, directory, {"data": choices.data, "model": choices.model, "config": config_id(cfg)})
+        result = train(cfg, directory, {"model": choices.model, "config": config_id(cfg)})
     else:
         log.info("complete already: %s", directory)
     if cfg.metric not in result:
@@ -51,8 +54,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         identity: what names the run in reports, put into the result as it is.
     """
     start = time.perf_counter()
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    torch.set_num_threads(_THREADS if cfg.threads is None else cfg.threads)
     fabric = Fabric(
         accelerator=cfg.device, devices=1, precision=cfg.precision, loggers=list(instantiate(cfg.logger).values())
     )
@@ -66,7 +68,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     model, optimizer = fabric.setup(model, optimizer)
     setup_seconds = time.perf_counter() - start
 
-    title = f"{identity['data']} {identity['model']} seed {cfg.seed}"
+    title = f"{dataset.name} {identity['model']} seed {cfg.seed}"
     with training_progress(title, cfg.fit.epochs) as on_epoch:
         progress = fit(
             task,
@@ -85,6 +87,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     result = (
         identity
         | {
+            "data": dataset.name,
             "label": cfg.label,
             "seed": cfg.seed,
             "metric": dataset.metric,

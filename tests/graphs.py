@@ -50,6 +50,6 @@ def dense(edge_index: Tensor, weight: Tensor | None = None) -> Tensor:
 
 def _csr(index: Tensor, value: Tensor) -> Tensor:
     """CSR that keeps parallel edges, as ``torch.sparse_csr_tensor`` allows."""
-    order = index[0].argsort(stable=True)
+    order = (index[0] * N + index[1]).argsort(stable=True)
     rowptr = torch.cat([torch.zeros(1, dtype=torch.long), torch.bincount(index[0], minlength=N).cumsum(0)])
     return torch.sparse_csr_tensor(rowptr, index[1, order], value[order], (N, N), check_invariants=False)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from multipath_gcn.checkpoint import Checkpoint, CorruptCheckpoint
+from multipath_gcn.fit import Progress
 
 CPU = torch.device("cpu")
 
@@ -21,13 +22,13 @@ def test_restores_parts_generators_and_record(tmp_path):
     checkpoint.save({"history": [{"epoch": 1, "loss": 0.5}], "best": None})
     expected = draw()
     torch.nn.init.zeros_(model.weight)
-    assert checkpoint.load(CPU) == {"history": [{"epoch": 1, "loss": 0.5}], "best": None}
+    assert checkpoint.load(CPU, dict) == {"history": [{"epoch": 1, "loss": 0.5}], "best": None}
     assert torch.equal(model.weight, weight)
     assert draw() == expected
 
 
 def test_no_file_is_a_fresh_start(tmp_path):
-    assert Checkpoint(tmp_path, {}).load(CPU) is None
+    assert Checkpoint(tmp_path, {}).load(CPU, dict) is None
 
 
 @pytest.mark.parametrize("damage", ["truncated", "not a checkpoint", "other network"])
@@ -45,6 +46,14 @@ def test_a_damaged_file_is_named_and_kept(tmp_path, damage):
     with pytest.raises(
         CorruptCheckpoint, match=r"(?s)checkpoint .*checkpoint.pt cannot be read .* kept as checkpoint.pt.corr"
     ):
-        checkpoint.load(CPU)
+        checkpoint.load(CPU, dict)
     assert (tmp_path / "checkpoint.pt.corrupt").read_bytes() == content
-    assert checkpoint.load(CPU) is None
+    assert checkpoint.load(CPU, dict) is None
+
+
+def test_a_record_of_other_fields_is_damage_too(tmp_path):
+    checkpoint = Checkpoint(tmp_path, {})
+    checkpoint.save({"unknown": 1})
+    with pytest.raises(CorruptCheckpoint, match=r"TypeError.*kept as checkpoint.pt.corrupt"):
+        checkpoint.load(CPU, lambda record: Progress(**record))
+    assert (tmp_path / "checkpoint.pt.corrupt").exists()

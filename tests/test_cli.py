@@ -25,6 +25,15 @@ def refused(monkeypatch, capsys, tmp_path, *overrides):
         (["fit.epocks=3"], ["fit.epocks", "Keys that exist there: checkpoint_seconds, epochs, patience"]),
         (["modle=gcn"], ["modle", "Keys that exist there", "model", "optimizer"]),
         (["model.combine=product"], ["combine must be one of", "got 'product'"]),
+        (["model.paths=3"], ["paths must be a sequence", "got 3"]),
+        (["fit.epochs=abc"], ["abc", "Integer", "fit.epochs"]),
+        (["hidden_channels=1.5"], ["1.5", "Integer", "hidden_channels"]),
+        (["seed=null"], ["null", "seed"]),
+        (["seed=-1"], ["seed must lie in [0, 2**32), got -1"]),
+        (["threads=0"], ["threads must be null or at least 1, got 0"]),
+        (["optimizer.lr=abc"], ["abc", "float"]),
+        (["task.drop_node=abc"], ["drop_node", "abc"]),
+        (["task.label_reuse=2"], ["label_reuse must lie in (0, 1), got 2"]),
         (["fit.epochs=0"], ["epochs must be at least 1, got 0"]),
         (["model.paths=[[3],[4]]"], ["paths must end in equal widths", "[3, 4]"]),
     ],
@@ -38,8 +47,7 @@ def test_a_wrong_input_is_one_sentence_with_what_exists(monkeypatch, capsys, tmp
 def test_missing_data_names_the_root_the_files_and_what_needs_none(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("MULTIPATH_GCN_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("MULTIPATH_GCN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("torch_geometric.data.download.fsspec.open", _no_network)
-    monkeypatch.setattr("urllib.request.urlopen", _no_network)
+    monkeypatch.setattr("multipath_gcn.data.download.urlopen", _no_network)
     error = refused(monkeypatch, capsys, tmp_path, "data=cora")
     for part in (str(tmp_path / "data"), "ind.cora.x", "data=digits"):
         assert part in error

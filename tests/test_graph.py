@@ -1,3 +1,5 @@
+import copy
+
 import graphs
 import pytest
 import torch
@@ -90,3 +92,47 @@ def test_prepared_graph_passes_through():
 def test_refuses(adjacency, weight, message):
     with pytest.raises(ValueError, match=message):
         Graph.normalized(adjacency, weight, num_nodes=6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", ["coo", "csr", "edge_weight"])
+def test_narrow_weights_are_summed_as_floats(form, dtype):
+    leaves = torch.arange(1, 400)
+    edge_index = torch.stack([leaves, torch.zeros_like(leaves)])
+    weight = torch.ones(399).to(dtype)
+    adjacency, edge_weight = edge_index, weight
+    if form != "edge_weight":
+        adjacency = torch.sparse_coo_tensor(edge_index.flip(0), weight, (400, 400), is_coalesced=True)
+        adjacency, edge_weight = adjacency if form == "coo" else adjacency.to_sparse_csr(), None
+    found = Graph.normalized(adjacency, edge_weight, num_nodes=400)
+    expected = Graph.normalized(edge_index, num_nodes=400)
+    torch.testing.assert_close(found.value, expected.value)
+    assert found.value.dtype == torch.float32
+
+
+@pytest.mark.parametrize("form", ["coo", "csr"])
+def test_gradients_reach_the_values_of_a_sparse_adjacency(form):
+    grads = []
+    for sparse in (True, False):
+        weight = torch.linspace(0.5, 2, 9, requires_grad=True)
+        adjacency = graphs.forms(graphs.SIMPLE, weight)[form] if sparse else (graphs.SIMPLE, weight)
+        Graph.normalized(*adjacency, num_nodes=6).value.square().sum().backward()
+        grads.append(weight.grad)
+    torch.testing.assert_close(*grads)
+
+
+def test_a_node_of_degree_zero_has_a_finite_gradient():
+    weight = torch.tensor([0.0, 1.0], requires_grad=True)
+    Graph.normalized(torch.tensor([[0, 1], [0, 1]]), weight, num_nodes=2).value.sum().backward()
+    assert weight.grad.isfinite().all()
+
+
+def test_nan_weights_are_refused():
+    with pytest.raises(ValueError, match="edge_weight must give every node a degree >= 0, got nan"):
+        Graph.normalized(graphs.SIMPLE, torch.full((9,), torch.nan), num_nodes=6)
+
+
+def test_a_used_graph_can_be_copied():
+    graph = Graph.normalized(graphs.SIMPLE, num_nodes=6)
+    graph.csr(torch.float32), graph.transpose()
+    torch.testing.assert_close(dense(copy.deepcopy(graph)), dense(graph))

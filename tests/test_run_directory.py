@@ -57,14 +57,40 @@ def test_claim_refuses_the_directory_of_another_run(tmp_path):
 
 def test_read_result(tmp_path):
     assert read_result(tmp_path) is None
-    (tmp_path / "result.json").write_text(json.dumps({"valid": 0.5}))
-    assert read_result(tmp_path) == {"valid": 0.5}
+    (tmp_path / "result.json").write_text(json.dumps({"valid": 0.5, "test": 0.4}))
+    assert read_result(tmp_path) == {"valid": 0.5, "test": 0.4}
 
 
 @pytest.mark.parametrize("content", ['{"valid": 0.', "[1]", ""])
 def test_a_damaged_result_is_named_and_kept(tmp_path, content):
     (tmp_path / "result.json").write_text(content)
-    with pytest.raises(ValueError, match=r"result.json cannot be read .* kept as result.json.corrupt"):
+    with pytest.raises(ValueError, match=r"result.json is damaged .* kept as result.json.corrupt"):
         read_result(tmp_path)
     assert (tmp_path / "result.json.corrupt").read_text() == content
     assert read_result(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["{}", '{"valid": NaN, "test": 0.5}', '{"valid": "x", "test": 0.5}'])
+def test_a_result_without_its_scores_is_damaged(tmp_path, content):
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(ValueError, match=r"result.json is damaged .* kept as result.json.corrupt"):
+        read_result(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"a: [", b"\xff\xfe\x00", b"- 1", b"fit: 3"])
+def test_a_damaged_configuration_is_named_and_kept(tmp_path, content):
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=r"(?s)config.yaml is damaged .* kept as config.yaml.corrupt"):
+        claim(tmp_path, config())
+    assert (tmp_path / "config.yaml.corrupt").read_bytes() == content
+    claim(tmp_path, config())
+
+
+def test_equal_numbers_are_the_same_run():
+    assert config_id(config(hidden=9)) == config_id(config(hidden=9.0)) != config_id(config(hidden=True))
+
+
+def test_claim_removes_what_a_killed_write_has_left(tmp_path):
+    (tmp_path / ".result.json.abc.partial").write_text("{")
+    claim(tmp_path, config())
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

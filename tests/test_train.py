@@ -90,3 +90,10 @@ def test_killed_and_restarted_ends_in_the_same_result(monkeypatch, tmp_path):
     (killed,) = app.results(tmp_path / "killed")
     assert app.numbers(killed) == app.numbers(whole)
     assert killed["timing"]["restarts"] == 2 and whole["timing"]["restarts"] == 0
+
+
+def test_threads_of_one_run_do_not_reach_the_next(monkeypatch, tmp_path):
+    threads = torch.get_num_threads()
+    app.run(monkeypatch, tmp_path, "-m", *app.QUICK, "threads=1,null")
+    torch.set_num_threads(threads)
+    assert {result["host"]["threads"] for result in app.results(tmp_path)} == {1, threads}

@@ -23,6 +23,7 @@ from multipath_gcn.files import set_aside
 
 log = logging.getLogger(__name__)
 
+CACHE = "MULTIPATH_GCN_CACHE"
 T = TypeVar("T")
 _MANIFEST = "manifest.json"
 _UNREADABLE = (EOFError, ValueError, LookupError, AssertionError, RuntimeError, OSError, zlib.error, zipfile.BadZipFile)
@@ -33,13 +34,21 @@ class CorruptCache(RuntimeError):
     """A file of the cache is not what was written; its folder has been set aside."""
 
 
+def cache_root() -> Path:
+    """The folder named by ``MULTIPATH_GCN_CACHE``, or its default."""
+    return Path(os.environ.get(CACHE) or "~/.cache/multipath_gcn").expanduser().absolute()
+
+
 @contextlib.contextmanager
 def build(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``folder`` when the block ends, and vanishes when the block raises."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _drop_stale(folder)
     temporary = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex}")
-    temporary.mkdir()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _drop_stale(folder)
+        temporary.mkdir()
+    except OSError as error:
+        raise ValueError(f"{CACHE} must name a folder that can be written, got {cache_root()}: {error}") from error
     try:
         yield temporary
         digests = {str(path.relative_to(temporary)): file_digest(path) for path in _own_files(temporary)}
@@ -95,7 +104,7 @@ def load_derived(folder: Path, raw: Path, files: Sequence[str], below: str, load
     if folder.exists():
         verify(folder)
         return load(folder)
-    if (raw / _MANIFEST).exists():  # of the cache, not of the data root or put there by hand
+    if raw.is_relative_to(cache_root()):  # the data root is only read
         verify(raw)
     log.info("deriving %s from the raw files in %s, once", folder.name, raw)
     with build(folder) as root:

@@ -23,8 +23,7 @@ import torch_geometric
 from torch import Tensor
 from torch_geometric.data import Data
 
-from multipath_gcn.data.cache import load_derived
-from multipath_gcn.data.roots import cache_root
+from multipath_gcn.data.cache import cache_root, load_derived
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.datasets import Amazon, Coauthor, CoraFull, Reddit
 
 from multipath_gcn.data import download
-from multipath_gcn.data.cache import load_derived
+from multipath_gcn.data.cache import cache_root, load_derived
 from multipath_gcn.data.node_dataset import NodeDataset
-from multipath_gcn.data.roots import cache_root, raw_folder
+from multipath_gcn.data.roots import raw_folder
 
 
 def load_amazon(name: str, split_seed: int = 0) -> NodeDataset:

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from multipath_gcn.data.cache import build
+from multipath_gcn.data.cache import CACHE, build, cache_root
 
-DATA, CACHE = "MULTIPATH_GCN_DATA", "MULTIPATH_GCN_CACHE"
+DATA = "MULTIPATH_GCN_DATA"
 
 
 class MissingData(FileNotFoundError):
@@ -20,11 +20,6 @@ class MissingData(FileNotFoundError):
 def data_root() -> Path | None:
     """The folder named by ``MULTIPATH_GCN_DATA``, or None where it is unset."""
     return Path(os.environ[DATA]).expanduser() if os.environ.get(DATA) else None
-
-
-def cache_root() -> Path:
-    """The folder named by ``MULTIPATH_GCN_CACHE``, or its default."""
-    return Path(os.environ.get(CACHE) or "~/.cache/multipath_gcn").expanduser().absolute()
 
 
 def raw_folder(name: str, folders: Sequence[str], files: Sequence[str], fetch: Callable[[Path], None]) -> Path:

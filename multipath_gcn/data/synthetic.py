@@ -6,12 +6,11 @@ import time
 
 import numpy as np
 
-from multipath_gcn.data.cache import build, fingerprint
+from multipath_gcn.data.cache import build, cache_root, fingerprint
 from multipath_gcn.data.node_dataset import NodeDataset
 from multipath_gcn.data.ogb import read_ogb
 from multipath_gcn.data.ogb_layout import layout_files, layout_meta, write_layout
 from multipath_gcn.data.ogbn import undirected
-from multipath_gcn.data.roots import cache_root
 from multipath_gcn.data.sbm import sample_sbm
 
 log = logging.getLogger(__name__)

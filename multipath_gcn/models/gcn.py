@@ -14,6 +14,8 @@ class GCN(MultiPathGCN):
     """
 
     def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, num_layers: int = 3, **options: Any):
+        if not isinstance(num_layers, int) or num_layers < 1:
+            raise ValueError(f"num_layers must be an integer of at least 1, got {num_layers!r}")
         super().__init__(in_channels, hidden_channels, out_channels, paths=((),), stem=num_layers, **options)
 
 

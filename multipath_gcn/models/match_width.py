@@ -26,13 +26,16 @@ def match_width(build: Callable[[int], nn.Module], parameters: int) -> int:
         parameters: the count aimed at, at least 1.
 
     Raises:
-        ValueError: for a count below 1.
+        ValueError: for a count below 1, or if the parameter count does not grow.
     """
     if parameters < 1:
         raise ValueError(f"parameters must be at least 1, got {parameters}")
-    high = 1
-    while count_parameters(build(high)) < parameters:
-        high *= 2
+    high, count = 1, count_parameters(build(1))
+    while count < parameters:
+        before, high = count, 2 * high
+        count = count_parameters(build(high))
+        if count <= before:
+            raise ValueError(f"build must give more parameters for a greater width, got {before} and then {count}")
     low = high // 2  # count(low) < parameters <= count(high)
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -44,19 +45,22 @@ class GCNBlock(nn.Module):
         super().__init__()
         if norm not in _NORM:
             raise ValueError(f"norm must be one of {list(_NORM)}, got {norm!r}")
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        if not isinstance(dropout, (int, float)) or not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
         self.conv = GCNConv(in_channels, out_channels, aggr=aggr)
         self.norm = _NORM[norm](out_channels)
-        self.act = nn.Identity() if act is None else activation_resolver(act)
+        # A copy: a module given as `act` may have parameters, which layers must not share.
+        self.act = nn.Identity() if act is None else copy.deepcopy(activation_resolver(act))
         self.dropout, self.residual = dropout, residual
 
     def reset_parameters(self) -> None:
         self.conv.reset_parameters()
-        if not isinstance(self.norm, nn.Identity):
-            self.norm.reset_parameters()
+        for part in (self.norm, self.act):
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        y = self.act(self.norm(self.conv(x, graph)))
+        y = self.conv(x, graph)
+        y = self.act(self.norm(y.flatten(0, -2)).view_as(y))  # BatchNorm1d takes dimension 1 for the channels
         y = F.dropout(y, self.dropout, self.training)
         return x + y if self.residual and x.size(-1) == y.size(-1) else y

@@ -5,6 +5,7 @@ from torch_geometric.nn.inits import zeros
 from torch_geometric.typing import Adj, OptTensor
 
 from multipath_gcn.graph import Graph
+from multipath_gcn.ops.features import linear
 from multipath_gcn.ops.propagate import propagate
 
 _REDUCE = {"add": "sum", "sum": "sum", "mean": "mean", "max": "max"}  # PyG's names -> ours
@@ -57,7 +58,7 @@ class GCNConv(nn.Module):
         if reduce != "max" and x.size(-1) < self.out_channels and x.layout is torch.strided:
             y = self.lin(propagate(graph, x, reduce))
         else:
-            y = propagate(graph, self.lin(x), reduce)
+            y = propagate(graph, linear(x, self.lin), reduce)
         return y if self.bias is None else y + self.bias
 
     def __repr__(self) -> str:

@@ -75,9 +75,13 @@ class MultiPathGCN(nn.Module):
     ):
         super().__init__()
         h = hidden_channels
-        widths = ((h, h, h), (h // 2, h)) if paths is None else tuple(tuple(path) for path in paths)
+        _check_width("hidden_channels", h)
+        _check_width("out_channels", out_channels)
+        if in_channels != -1:
+            _check_width("in_channels", in_channels)
+        widths = _path_widths(((h, h, h), (h // 2, h)) if paths is None else paths)
         width = h if stem else in_channels
-        _check(in_channels, h, widths, stem, combine, input_dropout, readout)
+        _check(in_channels, widths, stem, combine, input_dropout, readout)
         last = [path[-1] if path else width for path in widths]
         if combine != "concat" and len(set(last)) > 1:
             raise ValueError(f"paths must end in equal widths for combine={combine!r}, got {last}")
@@ -107,7 +111,10 @@ class MultiPathGCN(nn.Module):
         if isinstance(x, (tuple, list)):
             raise ValueError(f"x must be one tensor of node features, got a {type(x).__name__} of {len(x)}")
         graph = Graph.normalized(edge_index, edge_weight, num_nodes=x.size(-2), dtype=x.dtype)
-        x = _run(self.stem, dropout(x, self.input_dropout, self.training), graph)
+        x = dropout(x, self.input_dropout, self.training)
+        if x.layout is torch.sparse_csr and not self.stem and () in self.path_widths:
+            x = x.to_dense()  # the identity path hands the features themselves to the combination
+        x = _run(self.stem, x, graph)
         x = self._combined([_run(path, x, graph) for path in self.paths])
         return self.readout(x, graph) if isinstance(self.readout, GCNConv) else self.readout(x)
 
@@ -138,28 +145,36 @@ def _run(blocks: nn.ModuleList, x: Tensor, graph: Graph) -> Tensor:
     return x
 
 
+def _path_widths(paths: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(paths, Sequence) or not all(isinstance(path, Sequence) for path in paths):
+        raise ValueError(f"paths must be a sequence with a sequence of widths for each path, got {paths!r}")
+    if not paths:
+        raise ValueError("paths must hold at least one path, got none; the identity path is ()")
+    for width in (width for path in paths for width in path):
+        _check_width("every width in paths", width)
+    return tuple(tuple(path) for path in paths)
+
+
+def _check_width(name: str, width: int) -> None:
+    if not isinstance(width, int) or width < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {width!r}")
+
+
 def _check(
     in_channels: int,
-    hidden_channels: int,
     paths: tuple[tuple[int, ...], ...],
     stem: int,
     combine: str,
     input_dropout: float,
     readout: str,
 ) -> None:
-    if hidden_channels < 1:
-        raise ValueError(f"hidden_channels must be at least 1, got {hidden_channels}")
-    if stem < 0:
-        raise ValueError(f"stem must be 0 or more layers, got {stem}")
-    if not paths:
-        raise ValueError("paths must hold at least one path, got none; the identity path is ()")
-    if any(width < 1 for path in paths for width in path):
-        raise ValueError(f"paths must hold widths of at least 1, got {paths}")
+    if not isinstance(stem, int) or stem < 0:
+        raise ValueError(f"stem must be 0 or more layers, got {stem!r}")
     if combine not in _COMBINE:
         raise ValueError(f"combine must be one of {list(_COMBINE)}, got {combine!r}")
     if readout not in _READOUT:
         raise ValueError(f"readout must be one of {list(_READOUT)}, got {readout!r}")
-    if not 0.0 <= input_dropout < 1.0:
-        raise ValueError(f"input_dropout must lie in [0, 1), got {input_dropout}")
+    if not isinstance(input_dropout, (int, float)) or not 0.0 <= input_dropout < 1.0:
+        raise ValueError(f"input_dropout must lie in [0, 1), got {input_dropout!r}")
     if in_channels == -1 and stem == 0 and () in paths:
         raise ValueError("in_channels must be known (got -1) where the identity path starts at the input (stem=0)")

@@ -1,11 +1,13 @@
 """Feature matrices that may be ``torch.sparse_csr``: a bag of words is mostly zeros, and stays so.
 
-``torch.nn.functional.linear`` takes both forms; here is what it does not cover.
+Products of CSR exist in float32 and float64 only, so that they are computed in one of these at any precision.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.parameter import is_lazy
+from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.graph import csr_tensor
 
@@ -17,6 +19,18 @@ def compressed(x: Tensor, density: float = 0.1) -> Tensor:
         return x
     rowptr = F.pad(kept.sum(dim=1).cumsum(0), (1, 0))
     return csr_tensor(rowptr, kept.nonzero()[:, 1], x[kept], x.shape)
+
+
+def linear(x: Tensor, lin: Linear) -> Tensor:
+    """``lin(x)`` for either form, without bias for CSR, in the type that ``lin`` computes in."""
+    if x.layout is not torch.sparse_csr:
+        return lin(x)
+    if is_lazy(lin.weight):
+        lin.initialize_parameters(lin, (x,))
+    wide = torch.promote_types(lin.weight.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        y = F.linear(x.to(wide), lin.weight.to(wide))
+    return y.to(lin.weight.dtype)
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:

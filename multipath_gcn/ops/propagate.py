@@ -53,8 +53,11 @@ class _SparseSum(torch.autograd.Function):
     """Sparse matrix times dense matrix. PyTorch's own backward would sort the transpose anew in every step."""
 
     @staticmethod
-    def forward(ctx, graph: Graph, x: Tensor) -> Tensor:
-        ctx.graph = graph
+    def setup_context(ctx, inputs: tuple[Graph, Tensor], output: Tensor) -> None:
+        ctx.graph = inputs[0]
+
+    @staticmethod
+    def forward(graph: Graph, x: Tensor) -> Tensor:
         matrix = graph.csr(x.dtype)
         # On CPU the reducing kernel is the faster one; CUDA only has the other.
         return torch.sparse.mm(matrix, x, "sum") if x.device.type == "cpu" else torch.sparse.mm(matrix, x)

@@ -137,3 +137,13 @@ def test_random_split_covers_all_nodes():
     assert torch.cat(list(split.values())).sort().values.tolist() == list(range(101))
     assert [len(nodes) for nodes in split.values()] == [60, 20, 21]
     assert all(torch.equal(split[part], random_split(101, seed=3)[part]) for part in split)
+
+
+def test_a_manifest_in_the_data_root_is_the_users_own(root, cache, monkeypatch):
+    raw = root.path / "amazon/Photo/raw"
+    raw.mkdir(parents=True)
+    (raw / "manifest.json").write_text('{"source": "mine"}')
+    (raw / "amazon_electronics_photo.npz").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_amazon("photo")
+    assert sorted(path.name for path in raw.iterdir()) == ["amazon_electronics_photo.npz", "manifest.json"]

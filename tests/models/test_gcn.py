@@ -35,3 +35,9 @@ def test_residual_skips_the_layers_named():
 def test_refuses_a_layer_that_is_not_there():
     with pytest.raises(ValueError, match=r"skips must name layers in 1 ... 3, got \[4\]"):
         ResGCN(5, 4, 3, skips=[4])
+
+
+@pytest.mark.parametrize("num_layers", [0, -1, 1.5])
+def test_refuses_a_number_of_layers_below_one(num_layers):
+    with pytest.raises(ValueError, match=f"num_layers must be an integer of at least 1, got {num_layers}"):
+        GCN(5, 4, 3, num_layers=num_layers)

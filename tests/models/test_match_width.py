@@ -1,4 +1,5 @@
 import pytest
+from torch import nn
 
 from multipath_gcn.models import GCN, ResGCN, build_matched, count_parameters, match_width
 from multipath_gcn.nn import MultiPathGCN
@@ -26,3 +27,8 @@ def test_baselines_come_within_a_percent_of_the_reference():
 def test_refuses():
     with pytest.raises(ValueError, match="parameters must be at least 1, got 0"):
         match_width(lambda width: GCN(5, width, 3), 0)
+
+
+def test_refuses_a_network_that_does_not_grow():
+    with pytest.raises(ValueError, match="build must give more parameters for a greater width, got 12 and then 12"):
+        match_width(lambda width: nn.Linear(3, 3), 100)

@@ -141,7 +141,12 @@ def test_residual_adds_the_input_where_widths_agree():
         (dict(paths=((4,), (3,))), r"paths must end in equal widths for combine='sum', got \[4, 3\]"),
         (dict(paths=((5,), ())), r"paths must end in equal widths for combine='sum', got \[5, 4\]"),
         (dict(paths=()), "paths must hold at least one path"),
-        (dict(paths=((0,),)), "paths must hold widths of at least 1"),
+        (dict(paths=((0,),)), "every width in paths must be an integer of at least 1, got 0"),
+        (dict(paths=3), "paths must be a sequence with a sequence of widths for each path, got 3"),
+        (dict(in_channels=0), "in_channels must be an integer of at least 1, got 0"),
+        (dict(out_channels=0), "out_channels must be an integer of at least 1, got 0"),
+        (dict(hidden_channels=1.5), "hidden_channels must be an integer of at least 1, got 1.5"),
+        (dict(dropout="abc"), r"dropout must lie in \[0, 1\), got 'abc'"),
         (dict(stem=-1), "stem must be 0 or more layers, got -1"),
         (dict(combine="product"), "combine must be one of .* got 'product'"),
         (dict(readout="mlp"), "readout must be one of .* got 'mlp'"),
@@ -149,7 +154,7 @@ def test_residual_adds_the_input_where_widths_agree():
         (dict(dropout=1.0), r"dropout must lie in \[0, 1\), got 1.0"),
         (dict(input_dropout=-0.1), r"input_dropout must lie in \[0, 1\), got -0.1"),
         (dict(in_channels=-1, stem=0, paths=((), (4,))), r"in_channels must be known \(got -1\)"),
-        (dict(hidden_channels=0), "hidden_channels must be at least 1, got 0"),
+        (dict(hidden_channels=0), "hidden_channels must be an integer of at least 1, got 0"),
     ],
 )
 def test_refuses(options, message):
@@ -174,3 +179,38 @@ def test_sparse_features_are_the_dense_ones(paths):
         grads.append([out.detach(), *(p.grad.clone() for p in model.parameters())])
     for dense, sparse in zip(*grads, strict=True):
         torch.testing.assert_close(sparse, dense)
+
+
+def test_sparse_features_at_every_precision():
+    x = torch.nn.functional.dropout(torch.rand(graphs.N, 5), 0.7).to_sparse_csr()
+    model = MultiPathGCN(5, 8, 3)
+    expected = model(x, graphs.SIMPLE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(model(x, graphs.SIMPLE).float(), expected, rtol=0.05, atol=0.05)
+    for dtype in (torch.bfloat16, torch.float64):
+        found = model.to(dtype)(x.to(dtype), graphs.SIMPLE)
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+
+def test_sparse_features_meet_an_identity_path_at_the_input():
+    x = torch.nn.functional.dropout(torch.rand(graphs.N, 5), 0.7)
+    model = MultiPathGCN(5, 8, 3, stem=0, paths=((), (5,)))
+    torch.testing.assert_close(model(x.to_sparse_csr(), graphs.SIMPLE), model(x, graphs.SIMPLE))
+
+
+def test_batch_norm_sees_channels_in_a_batch_of_feature_matrices():
+    model = MultiPathGCN(6, 6, 3, norm="batch").eval()
+    for block in model.stem:
+        block.norm.running_mean.copy_(torch.arange(6.0))
+    batch = torch.randn(2, graphs.N, 6)
+    torch.testing.assert_close(model(batch, graphs.SIMPLE)[1], model(batch[1], graphs.SIMPLE))
+
+
+def test_layers_do_not_share_an_activation_and_reset_it():
+    model = MultiPathGCN(5, 4, 3, act=nn.PReLU())
+    acts = [block.act for block in [*model.stem, *model.paths[0]]]
+    assert len({id(act.weight) for act in acts}) == len(acts)
+    nn.init.constant_(acts[0].weight, 9.0)
+    model.reset_parameters()
+    assert acts[0].weight.item() == 0.25
