@@ -22,6 +22,9 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print a traceback of its own and end the process
     try:
         run()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (HydraException, OmegaConfBaseException, *_USER_ERRORS) as error:
         print(f"multipath-gcn: {_sentence(error)}", file=sys.stderr)
         print("HYDRA_FULL_ERROR=1 shows where.", file=sys.stderr)
