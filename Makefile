@@ -2,6 +2,8 @@
 #   make train              installs into .venv, trains plain, residual and multipath GCN, prints one table
 #   make train DATA=cora    the same on another data set (any of conf/data)
 #   make test               installs into .venv and runs the tests
+# And one for the native code:
+#   make sanitize           runs the torch-free kernels under AddressSanitizer and UBSan, with every instruction set
 # PYTHON chooses the interpreter (3.10-3.13). TORCH chooses PyTorch's build: it is installed first and by itself, so
 # that no other package decides which one it is.
 PYTHON ?= python3
@@ -11,9 +13,10 @@ SEEDS ?= 3
 
 BIN := .venv/bin
 RUNS := runs/first_light
+NATIVE := $(wildcard csrc/*.* csrc/*/*.*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test clean
+.PHONY: train test sanitize clean
 train: .venv/installed
 	$(BIN)/multipath-gcn -m experiment=first_light data=$(DATA) model=gcn,resgcn,multipath \
 	    'seed=range(0,$(SEEDS))' runs=$(RUNS)
@@ -25,11 +28,12 @@ test: .venv/installed-test
 .venv/torch:
 	$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and 'Python 3.10-3.13 is needed')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q '$(TORCH)' 'setuptools>=77' wheel
+	$(BIN)/python -m pip install -q '$(TORCH)'
 	touch $@
 
-# No isolated build: it would fetch a second PyTorch once the package has native code.
-.venv/installed: .venv/torch pyproject.toml
+# No isolated build: the native libraries are compiled against the torch that is installed here.
+.venv/installed: .venv/torch pyproject.toml setup.py $(NATIVE)
+	$(BIN)/python -m pip install -q 'setuptools>=77' wheel 'pybind11>=2.13'
 	$(BIN)/python -m pip install -q --no-build-isolation -e .
 	touch $@
 
@@ -37,5 +41,21 @@ test: .venv/installed-test
 	$(BIN)/python -m pip install -q --no-build-isolation -e '.[test]'
 	touch $@
 
+# CXX, RUN and FLAGS make it a check of another machine too: .ci/run uses them for aarch64.
+FLAGS ?= -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+CHECK ?= build/sanitize
+DRIVER := $(patsubst %.cpp,$(CHECK)/%.o,$(wildcard tests/csrc/*.cpp csrc/kernels/*.cpp))
+
+sanitize:
+	$(MAKE) --no-print-directory -j$$(nproc) $(CHECK)/driver
+	$(RUN) $(CHECK)/driver
+
+$(CHECK)/driver: $(DRIVER)
+	$(CXX) $(FLAGS) $^ -o $@
+
+$(CHECK)/%.o: %.cpp $(NATIVE) $(wildcard tests/csrc/*.h)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -Wall -Icsrc $(FLAGS) -c $< -o $@
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build *.egg-info multipath_gcn/*.so

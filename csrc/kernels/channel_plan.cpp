@@ -1,0 +1,107 @@
+#include "channel_plan.h"
+
+namespace multipath_gcn {
+
+template <typename T>
+TransformPlan<T>::TransformPlan(const Windows& windows, bool transposed) : windows_(windows), transposed_(transposed) {
+  const Kernels<T>& k = kernels<T>();
+  band_ = transposed ? input_grad_band(windows, k.outputs_per_tile) : forward_band(windows, k.outputs_per_tile);
+  if (k.pack_pairs && band_.inputs % 2 == 0) paired_ = in_pairs(band_, k.outputs_per_tile);
+}
+
+template <typename T>
+int64_t TransformPlan<T>::bytes() const {
+  return band_.weights * static_cast<int64_t>(sizeof(Accumulator<T>)) +
+         (paired_ ? paired_->weights * static_cast<int64_t>(sizeof(Pair)) : 0);
+}
+
+template <typename T>
+TransformJob<T> TransformPlan<T>::job(const void* packed, const Accumulator<T>* bias, bool relu, View<const T> in, View<T> out,
+                                      int64_t threads) const {
+  const Kernels<T>& k = kernels<T>();
+  merge_batches(in, out);
+  // A tile of points and its results stay in the second-level cache.
+  constexpr int64_t kCacheBytes = 256 << 10, kMostPoints = 480;
+  const int64_t block = k.vectors_per_tile * k.lanes, element = static_cast<int64_t>(sizeof(Accumulator<T>));
+  const int64_t fitting = kCacheBytes / element / (band_.inputs + band_.outputs) / block * block;
+  const int64_t points = std::min(kMostPoints / block * block, std::max(block, fitting));
+  // Results that no cache will hold until they are read go past it.
+  constexpr int64_t kStreamBytes = 4 << 20, kLine = 64;
+  const int64_t size = static_cast<int64_t>(sizeof(T)), run = (out.rows() ? out.channels : out.pixels) * size;
+  const bool stream = out.points() * out.channels * size >= kStreamBytes && run % kLine == 0 &&
+                      reinterpret_cast<uintptr_t>(out.data) % kLine == 0;
+  void* const memory = const_cast<void*>(packed);
+  TransformJob<T> job{&band_,         values(memory), paired_ ? &*paired_ : nullptr, pairs(memory),
+                      bias,           relu,           in,                           out,
+                      tiles_of_points(in, points, k.lanes), stream, 1};
+  if (job.points.count < 3 * threads && job.points.count % threads) job.groups = std::min(threads, tiles(band_));
+  return job;
+}
+
+namespace {
+
+// Which kernel takes fewer vector operations per point: multiply-adds, weighted by what each kernel was measured to lose (the
+// pairs reload a window from the second-level cache, the wider the more; the outer products load more per multiply-add),
+// and what it takes to bring the operands into place.
+template <typename T>
+bool outer_is_faster(const Kernels<T>& k, const Band& pairs, const Band& outer, int64_t width, bool rows, bool planes_in_place) {
+  if (pairs.inputs < k.lanes) return false;  // no vector of channels
+  const double lanes = k.lanes, in = static_cast<double>(pairs.inputs), out = static_cast<double>(pairs.outputs);
+  const double transposed = 8 / lanes, copied = 2.5 / lanes;  // per channel
+  const double window = static_cast<double>(width) / 128;
+  const double by_pairs = (1 + window) * static_cast<double>(k.pairs.partial_size(pairs)) / lanes +
+                          (planes_in_place ? 0 : (in + out) * (rows ? transposed : copied));
+  const double by_outer = 1.3 * static_cast<double>(k.outer.partial_size(outer)) / lanes +
+                          (rows ? out * transposed : in * (transposed + copied) + out * copied);
+  return by_outer < by_pairs;
+}
+
+}  // namespace
+
+template <typename T>
+WeightGradPlan<T>::WeightGradPlan(const Windows& windows, View<const T> x, View<const T> grad, int64_t threads) {
+  const Kernels<T>& k = kernels<T>();
+  merge_batches(x, grad);
+  band_ = forward_band(windows, k.pairs.filters_per_tile);
+  Band outer = forward_band(windows, k.outer.filters_per_tile);
+  const bool planes = !x.rows() && !grad.rows() && x.pixels % k.pairs.points_per_vector == 0 && x.pixels >= 4 * k.lanes;
+  const bool wide = outer_is_faster(k, band_, outer, windows.width, x.rows(), planes);
+  if (wide) band_ = std::move(outer);
+  kernel_ = wide ? &k.outer : &k.pairs;
+  position_.resize(windows.out_channels);
+  for (int64_t j = 0; j < windows.out_channels; ++j) position_[band_.channel[j]] = static_cast<int32_t>(j);
+  job_ = WeightGradJob<T>{};
+  job_.width = windows.width;
+  job_.x = x;
+  job_.grad = grad;
+  const int64_t cache_bytes = planes && !wide ? 512 << 10 : 256 << 10;
+  const int64_t held = (windows.in_channels + windows.out_channels) * static_cast<int64_t>(sizeof(Accumulator<T>));
+  const int64_t step = kernel_->points_per_vector;
+  const int64_t points = std::min(kernel_->most_points, std::max<int64_t>(128, cache_bytes / held / step * step));
+  job_.points = tiles_of_points(x, points, step);
+  job_.in_place = wide ? x.rows() && job_.points.images_per_tile == 0 : planes;
+  job_.partial_stride = kernel_->partial_size(band_);
+  const int64_t affordable = x.points() * windows.out_channels / 20 / job_.partial_stride;  // 5 % of the output
+  job_.chunks = std::min(job_.points.count, std::max<int64_t>(2, std::min<int64_t>(64, affordable)));
+  const int64_t per_thread = planes && !wide ? 4 : 1;  // nothing is packed twice
+  job_.groups = std::max<int64_t>(1, std::min(tiles(), (per_thread * threads + job_.chunks - 1) / job_.chunks));
+}
+
+template <typename T>
+WeightGradJob<T> WeightGradPlan<T>::job(Accumulator<T>* partial, T* weight_grad) const {
+  WeightGradJob<T> job = job_;
+  job.band = &band_;
+  job.filter_position = position_.data();
+  job.partial = partial;
+  job.weight_grad = weight_grad;
+  return job;
+}
+
+template class TransformPlan<float>;
+template class TransformPlan<double>;
+template class TransformPlan<BFloat16>;
+template class WeightGradPlan<float>;
+template class WeightGradPlan<double>;
+template class WeightGradPlan<BFloat16>;
+
+}  // namespace multipath_gcn

@@ -1,0 +1,19 @@
+#include "channel_transform.h"
+
+namespace multipath_gcn {
+namespace baseline {
+
+#define ISA_TARGET
+#define HAS_PAIR_DOT 0
+#define VECTOR_BYTES 16
+#if defined(__aarch64__)  // 32 registers
+#define TILE_OUTPUTS 8
+#define TILE_VECTORS 3
+#else
+#define TILE_OUTPUTS 4
+#define TILE_VECTORS 2
+#endif
+#include "isa_body.inl"
+
+}  // namespace baseline
+}  // namespace multipath_gcn

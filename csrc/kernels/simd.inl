@@ -1,0 +1,174 @@
+// Vectors of one instruction set: included by each channel_transform_<isa>.cpp inside its namespace, after it has defined
+// ISA_TARGET (a function attribute) and VECTOR_BYTES. GCC's and clang's vector types keep the code free of intrinsics.
+
+#define ISA_INLINE ISA_TARGET inline __attribute__((always_inline))
+
+template <typename A>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef float type __attribute__((vector_size(VECTOR_BYTES)));
+  typedef float loose __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+  typedef int32_t mask __attribute__((vector_size(VECTOR_BYTES)));
+  static constexpr int lanes = VECTOR_BYTES / 4;
+};
+template <>
+struct VectorOf<double> {
+  typedef double type __attribute__((vector_size(VECTOR_BYTES)));
+  typedef double loose __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+  typedef int64_t mask __attribute__((vector_size(VECTOR_BYTES)));
+  static constexpr int lanes = VECTOR_BYTES / 8;
+};
+typedef uint16_t Half16 __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef uint16_t LooseHalf16 __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+typedef uint32_t Word __attribute__((vector_size(VECTOR_BYTES)));
+
+template <typename A>
+using Vec = typename VectorOf<A>::type;
+
+template <typename A>
+constexpr int kLanes = VectorOf<A>::lanes;
+
+// Points that one step of a vector over points takes in: pairs of bfloat16 where they are multiplied as such.
+template <typename T>
+constexpr int kPointsPerVector = kLanes<Accumulator<T>> * (HAS_PAIR_DOT && sizeof(T) == 2 ? 2 : 1);
+
+template <typename A>
+ISA_INLINE Vec<A> broadcast(A value) {
+  return value - Vec<A>{};  // - 0, unlike + 0, keeps the sign of -0
+}
+
+ISA_INLINE Vec<float> load(const float* p) { return *reinterpret_cast<const VectorOf<float>::loose*>(p); }
+ISA_INLINE Vec<double> load(const double* p) { return *reinterpret_cast<const VectorOf<double>::loose*>(p); }
+ISA_INLINE Vec<float> load(const BFloat16* p) {
+  const Half16 half = *reinterpret_cast<const LooseHalf16*>(p);
+  return reinterpret_cast<Vec<float>>(__builtin_convertvector(half, Word) << 16);
+}
+
+ISA_INLINE void store(float* p, Vec<float> v) { *reinterpret_cast<VectorOf<float>::loose*>(p) = v; }
+ISA_INLINE void store(double* p, Vec<double> v) { *reinterpret_cast<VectorOf<double>::loose*>(p) = v; }
+ISA_INLINE Half16 to_bfloat16(Vec<float> v) {  // to nearest, ties to even; NaN stays NaN
+#if HAS_PAIR_DOT
+  return reinterpret_cast<Half16>(_mm512_cvtneps_pbh(v));
+#else
+  const Word bits = reinterpret_cast<Word>(v);
+  const Word rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const Word quiet = (bits >> 16) | 0x40;
+  const Word nan = reinterpret_cast<Word>(v != v);
+  return __builtin_convertvector((rounded & ~nan) | (quiet & nan), Half16);
+#endif
+}
+ISA_INLINE void store(BFloat16* p, Vec<float> v) { *reinterpret_cast<LooseHalf16*>(p) = to_bfloat16(v); }
+
+ISA_INLINE void multiply_add(Vec<float>& sum, Vec<float> a, Vec<float> b) { sum += a * b; }
+ISA_INLINE void multiply_add(Vec<double>& sum, Vec<double> a, Vec<double> b) { sum += a * b; }
+
+#if HAS_PAIR_DOT
+ISA_INLINE Word load(const Pair* p) {
+  typedef uint32_t Loose __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+  return *reinterpret_cast<const Loose*>(p);
+}
+ISA_INLINE void store(Pair* p, Word v) {
+  typedef uint32_t Loose __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+  *reinterpret_cast<Loose*>(p) = v;
+}
+ISA_INLINE Word broadcast(Pair pair) { return pair.bits - Word{}; }
+ISA_INLINE void multiply_add(Vec<float>& sum, Word a, Word b) {
+  sum = _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+}
+#endif
+
+// The points that lie at p: a vector of values, or of pairs of them.
+template <typename T>
+ISA_INLINE auto load_points(const T* p) {
+#if HAS_PAIR_DOT
+  if constexpr (sizeof(T) == 2) {
+    return load(reinterpret_cast<const Pair*>(p));
+  } else {
+    return load(p);
+  }
+#else
+  return load(p);
+#endif
+}
+
+// Past the caches, for results too large to be found there again; p aligned to a vector.
+#if VECTOR_BYTES == 64
+typedef float Float8 __attribute__((vector_size(32)));
+#endif
+
+template <typename T>
+ISA_INLINE void stream(T* p, Vec<Accumulator<T>> v) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(v, reinterpret_cast<Vec<Accumulator<T>>*>(p));
+#elif VECTOR_BYTES == 64
+  if constexpr (sizeof(T) == 4) __builtin_ia32_movntps512(reinterpret_cast<float*>(p), reinterpret_cast<Vec<float>>(v));
+  else if constexpr (sizeof(T) == 8) __builtin_ia32_movntpd512(reinterpret_cast<double*>(p), reinterpret_cast<Vec<double>>(v));
+  else __builtin_ia32_movntps256(reinterpret_cast<float*>(p), reinterpret_cast<Float8>(to_bfloat16(v)));
+#elif VECTOR_BYTES == 32
+  if constexpr (sizeof(T) == 4) __builtin_ia32_movntps256(reinterpret_cast<float*>(p), reinterpret_cast<Vec<float>>(v));
+  else if constexpr (sizeof(T) == 8) __builtin_ia32_movntpd256(reinterpret_cast<double*>(p), reinterpret_cast<Vec<double>>(v));
+  else store(p, v);
+#else
+  store(p, v);
+#endif
+}
+
+// The first n lanes; the others are 0.
+template <typename T>
+ISA_INLINE Vec<Accumulator<T>> load_some(const T* p, int64_t n) {
+  T lanes[kLanes<Accumulator<T>>] = {};
+  __builtin_memcpy(lanes, p, n * sizeof(T));
+  return load(lanes);
+}
+template <typename T>
+ISA_INLINE void store_some(T* p, Vec<Accumulator<T>> v, int64_t n) {
+  T lanes[kLanes<Accumulator<T>>];
+  store(lanes, v);
+  __builtin_memcpy(p, lanes, n * sizeof(T));
+}
+
+// Of every pair of blocks of S lanes: low keeps a's first and takes b's first, high keeps b's second and takes a's second.
+template <typename A, int S, bool High>
+ISA_INLINE Vec<A> exchange(Vec<A> a, Vec<A> b) {
+  typename VectorOf<A>::mask m{};
+#pragma GCC unroll 16
+  for (int l = 0; l < kLanes<A>; ++l) {
+    const bool second = l & S;
+    m[l] = High ? (second ? kLanes<A> + l : l + S) : (second ? kLanes<A> + l - S : l);
+  }
+  return __builtin_shuffle(a, b, m);
+}
+
+template <typename A, int S>
+ISA_INLINE void transpose_step(Vec<A> (&r)[kLanes<A>]) {
+  if constexpr (S < kLanes<A>) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes<A>; ++i) {
+      if (i & S) continue;
+      const Vec<A> a = r[i], b = r[i + S];
+      r[i] = exchange<A, S, false>(a, b);
+      r[i + S] = exchange<A, S, true>(a, b);
+    }
+    transpose_step<A, 2 * S>(r);
+  }
+}
+
+// Lane l of vector i and lane i of vector l change places.
+template <typename A>
+ISA_INLINE void transpose(Vec<A> (&r)[kLanes<A>]) {
+  transpose_step<A, 1>(r);
+}
+
+// Lane i of the result is the sum of the lanes of vector i.
+template <typename A, int S = 1>
+ISA_INLINE Vec<A> sum_each(Vec<A> (&r)[kLanes<A>]) {
+  if constexpr (S == kLanes<A>) {
+    return r[0];
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes<A>; i += 2 * S)
+      r[i] = exchange<A, S, false>(r[i], r[i + S]) + exchange<A, S, true>(r[i], r[i + S]);
+    return sum_each<A, 2 * S>(r);
+  }
+}

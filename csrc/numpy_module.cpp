@@ -1,0 +1,254 @@
+// The kernels on NumPy arrays. multipath_gcn/kernels.py checks what arrays mean and brings memory for the results;
+// here is checked what keeps the kernels within it. Points are arrays [batch, channels, pixels], bfloat16 is its bits.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+
+#include "kernels/channel_plan.h"
+#include "kernels/isa.h"
+
+namespace py = pybind11;
+
+namespace multipath_gcn {
+namespace {
+
+template <typename T>
+using Element = std::conditional_t<std::is_same_v<T, BFloat16>, uint16_t, T>;
+template <typename T>
+using Array = py::array_t<Element<T>, 0>;
+using Indices = py::array_t<int32_t, py::array::c_style>;
+using Bytes = py::array_t<uint8_t, py::array::c_style>;
+
+void require(bool holds, const char* rule) {
+  if (!holds) throw std::invalid_argument(rule);
+}
+
+// Calls a body on parts of a range, every part but the first in a thread of its own.
+class Threads {
+ public:
+  explicit Threads(int64_t count) : count_(std::clamp<int64_t>(count, 1, 1024)) {}
+  int64_t count() const { return count_; }
+
+  template <typename Body>
+  void operator()(int64_t items, int64_t grain, const Body& body) const {
+    const int64_t parts = std::clamp<int64_t>((items + grain - 1) / grain, 1, count_);
+    std::vector<std::exception_ptr> thrown(parts);
+    const auto part = [&](int64_t i) noexcept {
+      try {
+        body(items * i / parts, items * (i + 1) / parts);
+      } catch (...) {
+        thrown[i] = std::current_exception();
+      }
+    };
+    std::vector<std::thread> others;
+    others.reserve(parts);
+    for (int64_t i = 1; i < parts; ++i) {
+      try {
+        others.emplace_back(part, i);
+      } catch (const std::exception&) {  // the system has no thread to give
+        part(i);
+      }
+    }
+    part(0);
+    for (std::thread& other : others) other.join();
+    for (const std::exception_ptr& error : thrown)
+      if (error) std::rethrow_exception(error);
+  }
+
+ private:
+  int64_t count_;
+};
+
+template <typename T>
+bool whole_elements(const Array<T>& a) {
+  bool whole = reinterpret_cast<uintptr_t>(a.data()) % alignof(T) == 0;
+  for (py::ssize_t d = 0; d < a.ndim(); ++d) whole = whole && a.strides(d) % a.itemsize() == 0;
+  return whole;
+}
+
+// Whether kernels can work on the array in place, and how.
+template <typename T>
+bool view_of(const Array<std::remove_const_t<T>>& a, View<T>& view) {
+  require(a.ndim() == 3, "points must be an array [batch, channels, pixels]");
+  view.data = reinterpret_cast<T*>(const_cast<void*>(static_cast<const void*>(a.data())));
+  view.batch = a.shape(0), view.channels = a.shape(1), view.pixels = a.shape(2);
+  view.batch_stride = view.batch == 1 ? 0 : a.strides(0) / a.itemsize();
+  view.channel_stride = view.channels == 1 ? 1 : a.strides(1) / a.itemsize();
+  view.pixel_stride = a.strides(2) / a.itemsize();
+  if (view.pixels == 1) view.pixel_stride = view.channel_stride == 1 ? view.channels : 1;
+  const bool rows = view.channel_stride == 1 && view.pixel_stride >= view.channels;
+  const bool planes = view.pixel_stride == 1 && view.channel_stride >= view.pixels;
+  return whole_elements<std::remove_const_t<T>>(a) && view.batch_stride >= 0 && (rows || planes);
+}
+
+// The array itself or a contiguous copy, and the kernels' view of it.
+template <typename T>
+Array<T> viewed(const Array<T>& a, View<const T>& view) {
+  if (view_of(a, view)) return a;
+  const bool rows = std::abs(a.strides(1)) < std::abs(a.strides(2));
+  const Array<T> copy = rows ? a.attr("swapaxes")(1, 2).attr("copy")().attr("swapaxes")(1, 2) : a.attr("copy")();
+  view_of(copy, view);
+  return copy;
+}
+
+template <typename T>
+View<T> view_of_result(Array<T>& a) {
+  View<T> view;
+  require(a.writeable() && view_of(a, view), "a result must be writeable rows or planes");
+  return view;
+}
+
+Windows windows_of(const Indices& start, const Indices& order, int64_t in_channels, int64_t width) {
+  require(start.ndim() == 1 && start.size() >= 1 && order.ndim() == 1 && order.size() == start.size(),
+          "start and order must have one entry per filter");
+  require(1 <= width && width <= in_channels, "windows must be as wide as 1 ... in_channels");
+  require(in_channels < (int64_t{1} << 31) && start.size() < (int64_t{1} << 31), "channels must be fewer than 2^31");
+  return {start.data(), order.data(), in_channels, start.size(), width};
+}
+
+template <typename T>
+Array<T> checked_weight(const Array<T>& weight, int64_t filters) {
+  require(weight.ndim() == 2 && weight.shape(0) == filters, "weight must have one row per filter");
+  return whole_elements<T>(weight) ? weight : Array<T>(weight.attr("copy")());
+}
+
+template <typename T>
+std::vector<Accumulator<T>> widened(const std::optional<Array<T>>& given, int64_t filters) {
+  if (!given) return {};
+  require(given->ndim() == 1 && given->size() == filters, "bias must have one entry per filter");
+  const Array<T> bias = whole_elements<T>(*given) ? *given : Array<T>(given->attr("copy")());
+  std::vector<Accumulator<T>> wide;
+  for (int64_t o = 0; o < filters; ++o) wide.push_back(widen(*reinterpret_cast<const T*>(bias.data(o))));
+  return wide;
+}
+
+template <typename T>
+void pack(const TransformPlan<T>& plan, const Array<T>& weight, void* memory, const Threads& threads) {
+  const int64_t size = sizeof(T);
+  const T* const data = reinterpret_cast<const T*>(weight.data());
+  plan.pack(data, weight.strides(0) / size, weight.strides(1) / size, memory, threads);
+}
+
+template <typename T>
+void run(const TransformPlan<T>& plan, const void* packed, const std::vector<Accumulator<T>>& bias, bool relu,
+         const View<const T>& in, const View<T>& out, const Threads& threads) {
+  require(in.batch == out.batch && in.pixels == out.pixels, "a result must have the points of the input");
+  const TransformJob<T> job = plan.job(packed, bias.empty() ? nullptr : bias.data(), relu, in, out, threads.count());
+  threads(job.points.count * job.groups, 1,
+          [&](int64_t begin, int64_t end) { kernels<T>().transform(job, begin, end); });
+}
+
+template <typename T>
+void transform(const Array<T>& x_, const Array<T>& weight_, const std::optional<Array<T>>& bias, const Indices& start,
+               const Indices& order, bool relu, bool transposed, Array<T>& y, int64_t threads) {
+  if (y.size() == 0) return;
+  View<const T> in;
+  const Array<T> x = viewed<T>(x_, in), weight = checked_weight<T>(weight_, start.size());
+  const View<T> out = view_of_result<T>(y);
+  const Windows windows = windows_of(start, order, transposed ? out.channels : in.channels, weight.shape(1));
+  require((transposed ? in.channels : out.channels) == start.size(), "there must be one channel per filter");
+  const std::vector<Accumulator<T>> wide_bias = widened<T>(bias, out.channels);
+  const py::gil_scoped_release release;
+  const TransformPlan<T> plan(windows, transposed);
+  const std::unique_ptr<char[]> packed(new char[plan.bytes()]);
+  pack(plan, weight, packed.get(), Threads(threads));
+  run(plan, packed.get(), wide_bias, relu, in, out, Threads(threads));
+}
+
+template <typename T>
+Bytes packed_weight(const Array<T>& weight_, const Indices& start, const Indices& order, int64_t in_channels,
+                    int64_t threads) {
+  const Array<T> weight = checked_weight<T>(weight_, start.size());
+  const TransformPlan<T> plan(windows_of(start, order, in_channels, weight.shape(1)), false);
+  Bytes packed(plan.bytes());
+  void* const memory = packed.mutable_data();
+  const py::gil_scoped_release release;
+  pack(plan, weight, memory, Threads(threads));
+  return packed;
+}
+
+template <typename T>
+void transform_packed(const Array<T>& x_, const Bytes& packed, const std::optional<Array<T>>& bias,
+                      const Indices& start, const Indices& order, int64_t width, bool relu, Array<T>& y,
+                      int64_t threads) {
+  if (y.size() == 0) return;
+  View<const T> in;
+  const Array<T> x = viewed<T>(x_, in);
+  const View<T> out = view_of_result<T>(y);
+  const Windows windows = windows_of(start, order, in.channels, width);
+  require(out.channels == start.size(), "there must be one channel per filter");
+  const std::vector<Accumulator<T>> wide_bias = widened<T>(bias, out.channels);
+  const py::gil_scoped_release release;
+  const TransformPlan<T> plan(windows, false);
+  require(packed.size() == plan.bytes(), "packed must be a weight packed for these windows");
+  run(plan, packed.data(), wide_bias, relu, in, out, Threads(threads));
+}
+
+template <typename T>
+void weight_grad(const Array<T>& grad_, const Array<T>& x_, const Indices& start, const Indices& order,
+                 Array<T>& dweight, int64_t count) {
+  require(dweight.ndim() == 2 && dweight.shape(0) == start.size() && dweight.flags() & py::array::c_style,
+          "a weight's gradient must be contiguous, with one row per filter");
+  T* const out = reinterpret_cast<T*>(dweight.mutable_data());
+  if (x_.size() == 0) return std::fill_n(out, dweight.size(), T{}), void();
+  View<const T> x_view, grad_view;
+  const Array<T> x = viewed<T>(x_, x_view), grad = viewed<T>(grad_, grad_view);
+  const Windows windows = windows_of(start, order, x_view.channels, dweight.shape(1));
+  require(grad_view.channels == start.size(), "there must be one channel per filter");
+  require(grad_view.batch == x_view.batch && grad_view.pixels == x_view.pixels, "grad must have the points of x");
+  const py::gil_scoped_release release;
+  const Threads threads(count);
+  const WeightGradPlan<T> plan(windows, x_view, grad_view, threads.count());
+  const std::unique_ptr<Accumulator<T>[]> partial(new Accumulator<T>[plan.partial_size()]);
+  const WeightGradJob<T> job = plan.job(partial.get(), out);
+  const WeightGrad<T>& kernel = plan.kernel();
+  threads(plan.items(), 1, [&](int64_t begin, int64_t end) { kernel.run(job, begin, end); });
+  threads(plan.tiles(), plan.grain(), [&](int64_t begin, int64_t end) { kernel.finish(job, begin, end); });
+}
+
+// One overload per element type: the array's own decides, nothing is converted.
+template <typename T>
+void define(py::module_& m) {
+  const auto array = [](const char* name) { return py::arg(name).noconvert(); };
+  const auto start = array("start"), order = array("order"), weight = array("weight"), bias = array("bias");
+  const auto x = array("x"), y = array("y");
+  m.def("transform", &transform<T>, x, weight, bias, start, order, py::arg("relu"), py::arg("transposed"), y,
+        py::arg("threads"));
+  m.def("pack", &packed_weight<T>, weight, start, order, py::arg("in_channels"), py::arg("threads"));
+  m.def("transform_packed", &transform_packed<T>, x, array("packed"), bias, start, order, py::arg("width"),
+        py::arg("relu"), y, py::arg("threads"));
+  m.def("weight_grad", &weight_grad<T>, array("grad"), x, start, order, array("dweight"), py::arg("threads"));
+}
+
+std::vector<std::string> isas() {
+  std::vector<std::string> names;
+  for (Isa isa : available_isas()) names.push_back(name_of(isa));
+  return names;
+}
+
+const char* compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#else
+  return "gcc " __VERSION__;
+#endif
+}
+
+PYBIND11_MODULE(_kernels, m, py::mod_gil_not_used()) {
+  m.def("isa", [] { return name_of(chosen_isa()); });
+  m.def("isas", &isas);
+  m.def("compiler", &compiler);
+  define<float>(m);
+  define<double>(m);
+  define<BFloat16>(m);
+}
+
+}  // namespace
+}  // namespace multipath_gcn
