@@ -97,6 +97,50 @@ def test_configs_reproduce_the_released_networks(experiment, parameters, inputs,
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["model=multipath"], ["dense", None, None]),
+        (["model=multipath", "model.transform=sliding"], ["sliding", 2, 0.5]),
+        (["model=multipath", "model.transform=grouped", "model.groups=8"], ["grouped", 8, None]),
+        (["model=multipath_grouped"], ["grouped", 2, None]),
+        (["model=multipath_sliding", "model.groups=4", "model.overlap=0.25"], ["sliding", 4, 0.25]),
+        (["model=multipath_sliding", "model.overlap=1/3"], ["sliding", 2, "1/3"]),
+        (["experiment=tuned/cora_multipath_sliding", "model.groups=4"], ["sliding", 4, 0.5]),
+        (["experiment=tuned/citeseer_multipath_grouped"], ["grouped", 2, None]),
+    ],
+    ids=str,
+)
+def test_transforms_of_the_paths_can_be_chosen(overrides, expected):
+    cfg = composed(*overrides)
+    model = instantiate(cfg.model, in_channels=1433, out_channels=7, _convert_="all")
+    layer = next(path[0].conv.lin for path in model.paths if len(path))
+    kind = {"Linear": "dense", "GroupedLinear": "grouped", "SlidingChannelLinear": "sliding"}[type(layer).__name__]
+    assert [kind, getattr(layer, "groups", None), getattr(layer, "overlap", None)] == expected
+    assert all(type(block.conv.lin).__name__ == "Linear" for block in model.stem)
+
+
+@pytest.mark.parametrize("base", ["tuned/cora_multipath", "tuned/citeseer_multipath", "synthetic_arxiv"])
+def test_transform_experiments_differ_in_nothing_else(base):
+    dense = composed(f"experiment={base}")
+    for kind, label in (("grouped", "groups 2"), ("sliding", "groups 2 overlap 0.5")):
+        cfg = composed(f"experiment={base}_{kind}")
+        assert cfg.label == label
+        for group in ("data", "task", "optimizer", "scheduler", "fit", "hidden_channels"):
+            assert cfg[group] == dense[group]
+        given = instantiate(dense.model, in_channels=8, out_channels=3, _convert_="all")
+        model = instantiate(cfg.model, in_channels=8, out_channels=3, _convert_="all")
+        assert str(model).startswith(str(given)[:-1])
+        assert [name for name, _ in model.named_parameters()] == [name for name, _ in given.named_parameters()]
+        for name in ("dropout", "input_dropout"):
+            assert [getattr(m, name, 0) for m in model.modules()] == [getattr(m, name, 0) for m in given.modules()]
+
+
+def test_a_transform_that_does_not_fit_is_refused(monkeypatch, tmp_path):
+    with pytest.raises(Exception, match=r"hidden_channels \(64\) must be divisible by groups \(3\)"):
+        app.run(monkeypatch, tmp_path, *app.QUICK, "model=multipath_sliding", "model.groups=3")
+
+
 def test_joblib_and_optuna_run_a_sweep(monkeypatch, tmp_path):
     pytest.importorskip(PLUGIN["joblib"])
     pytest.importorskip(PLUGIN["optuna"])

@@ -10,7 +10,8 @@ class GCN(MultiPathGCN):
     r"""A plain stack of ``num_layers`` graph convolutions of width ``hidden_channels`` before the readout.
 
     ``num_layers=1, readout="gcn"`` is the two-layer network of `Kipf and Welling <https://arxiv.org/abs/1609.02907>`_.
-    Further arguments, shapes and errors are those of :class:`~multipath_gcn.nn.MultiPathGCN`.
+    Further arguments, shapes and errors are those of :class:`~multipath_gcn.nn.MultiPathGCN`. All layers are its stem,
+    so that ``stem_transform`` makes them grouped or sliding.
     """
 
     def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, num_layers: int = 3, **options: Any):

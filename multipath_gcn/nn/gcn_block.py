@@ -24,7 +24,7 @@ class GCNBlock(nn.Module):
         norm: ``None``, ``"batch"`` or ``"layer"``, over the features of a node.
         residual: adds the input where its width equals the output's.
         act: an activation by name or as callable, as PyG resolves it; ``None`` for none.
-        aggr: aggregation of :class:`GCNConv`.
+        conv: ``aggr``, ``transform``, ``groups``, ``overlap`` of :class:`GCNConv`.
 
     Shapes:
         - **input:** node features :math:`(|\mathcal{V}|, F_{in})` and a :class:`~multipath_gcn.graph.Graph`
@@ -40,14 +40,14 @@ class GCNBlock(nn.Module):
         norm: str | None = None,
         residual: bool = False,
         act: str | Callable[..., Any] | None = "relu",
-        aggr: str = "add",
+        **conv: Any,
     ):
         super().__init__()
         if norm not in _NORM:
             raise ValueError(f"norm must be one of {list(_NORM)}, got {norm!r}")
         if not isinstance(dropout, (int, float)) or not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
-        self.conv = GCNConv(in_channels, out_channels, aggr=aggr)
+        self.conv = GCNConv(in_channels, out_channels, **conv)
         self.norm = _NORM[norm](out_channels)
         # A copy: a module given as `act` may have parameters, which layers must not share.
         self.act = nn.Identity() if act is None else copy.deepcopy(activation_resolver(act))
@@ -59,8 +59,9 @@ class GCNBlock(nn.Module):
             if hasattr(part, "reset_parameters"):
                 part.reset_parameters()
 
-    def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        y = self.conv(x, graph)
+    def forward(self, x: Tensor, graph: Graph, convolved: Tensor | None = None) -> Tensor:
+        """``convolved`` is ``conv(x, graph)`` where that is known already."""
+        y = self.conv(x, graph) if convolved is None else convolved
         y = self.act(self.norm(y.flatten(0, -2)).view_as(y))  # BatchNorm1d takes dimension 1 for the channels
         y = F.dropout(y, self.dropout, self.training)
         return x + y if self.residual and x.size(-1) == y.size(-1) else y

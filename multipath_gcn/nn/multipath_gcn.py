@@ -9,6 +9,8 @@ from torch_geometric.typing import Adj, OptTensor
 from multipath_gcn.graph import Graph
 from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.nn.gcn_conv import GCNConv
+from multipath_gcn.nn.together import Together
+from multipath_gcn.nn.transform import TRANSFORMS, check_options, check_widths, effective_options
 from multipath_gcn.ops.features import dropout
 
 _COMBINE = ("sum", "mean", "max", "concat", "attention")
@@ -44,6 +46,13 @@ class MultiPathGCN(nn.Module):
         aggr: ``"add"``, ``"mean"`` or ``"max"``.
         readout: ``"linear"`` (:math:`f(H) = H W^{\top} + b`, the paper's) or ``"gcn"``
             (:math:`f(H) = \hat{A} H W^{\top} + b`, as in Kipf's two-layer network).
+        transform: what W is in the layers of the paths: ``"dense"``, ``"grouped"`` or ``"sliding"``, as in
+            :class:`~multipath_gcn.nn.GCNConv`. The readout is always dense.
+        groups: 2 if ``None``; must be ``None`` where every transform is dense.
+        overlap: 0.5 if ``None``; must be ``None`` where no transform is sliding.
+        stem_transform: what W is in the stem; ``None`` means dense, which takes any ``in_channels``.
+
+    The first layers of all paths read H and run as one transform and one propagation.
 
     Shapes:
         - **input:** node features :math:`(|\mathcal{V}|, F_{in})`, dense or ``torch.sparse_csr``,
@@ -52,8 +61,8 @@ class MultiPathGCN(nn.Module):
         - **output:** :math:`(|\mathcal{V}|, F_{out})`, unnormalised scores
 
     Raises:
-        ValueError: for an option or width outside the above, or paths whose last widths differ although they are
-            combined value by value.
+        ValueError: for an option or width outside the above, paths whose last widths differ although they are
+            combined value by value, widths that ``groups`` does not divide, or an option that has no effect.
     """
 
     def __init__(
@@ -72,6 +81,10 @@ class MultiPathGCN(nn.Module):
         act: str | Callable[..., Any] | None = "relu",
         aggr: str = "add",
         readout: str = "linear",
+        transform: str = "dense",
+        groups: int | None = None,
+        overlap: Any = None,
+        stem_transform: str | None = None,
     ):
         super().__init__()
         h = hidden_channels
@@ -82,6 +95,8 @@ class MultiPathGCN(nn.Module):
         widths = _path_widths(((h, h, h), (h // 2, h)) if paths is None else paths)
         width = h if stem else in_channels
         _check(in_channels, widths, stem, combine, input_dropout, readout)
+        transforms = {"transform": transform, "stem_transform": stem_transform or "dense"}
+        _check_transforms(in_channels, h, widths, stem, **transforms, groups=groups, overlap=overlap)
         last = [path[-1] if path else width for path in widths]
         if combine != "concat" and len(set(last)) > 1:
             raise ValueError(f"paths must end in equal widths for combine={combine!r}, got {last}")
@@ -89,8 +104,13 @@ class MultiPathGCN(nn.Module):
         self.in_channels, self.hidden_channels, self.out_channels = in_channels, h, out_channels
         self.path_widths, self.combine, self.input_dropout = widths, combine, input_dropout
         options = dict(dropout=dropout, norm=norm, residual=residual, act=act, aggr=aggr)
-        self.stem = _stack(in_channels, (h,) * stem, options)
-        self.paths = nn.ModuleList(_stack(width, path, options) for path in widths)
+        stem_options, path_options = (
+            options | effective_options(transforms[name], groups, overlap) for name in ("stem_transform", "transform")
+        )
+        self.stem = _stack(in_channels, (h,) * stem, stem_options)
+        self.paths = nn.ModuleList(_stack(width, path, path_options) for path in widths)
+        self._together = Together(list(self._first_convs().values()))
+        self.transform_options = transforms | {"groups": groups, "overlap": overlap}
         combined = sum(last) if combine == "concat" else last[0]
         self.attention = Linear(combined, 1, bias=False) if combine == "attention" else None
         self.readout = (
@@ -115,8 +135,13 @@ class MultiPathGCN(nn.Module):
         if x.layout is torch.sparse_csr and not self.stem and () in self.path_widths:
             x = x.to_dense()  # the identity path hands the features themselves to the combination
         x = _run(self.stem, x, graph)
-        x = self._combined([_run(path, x, graph) for path in self.paths])
+        first = self._first_convs()
+        first = dict(zip(first, self._together(list(first.values()), x, graph) or (), strict=False))
+        x = self._combined([_run(path, x, graph, first.get(path)) for path in self.paths])
         return self.readout(x, graph) if isinstance(self.readout, GCNConv) else self.readout(x)
+
+    def _first_convs(self) -> dict[nn.ModuleList, nn.Module]:
+        return {path: path[0].conv for path in self.paths if len(path)}
 
     def _combined(self, outputs: list[Tensor]) -> Tensor:
         if self.combine == "concat":
@@ -129,9 +154,11 @@ class MultiPathGCN(nn.Module):
         return stacked.sum(dim=0) if self.combine == "sum" else stacked.mean(dim=0)
 
     def __repr__(self) -> str:
+        given = {name: value for name, value in self.transform_options.items() if value not in (None, "dense")}
         return (
             f"{type(self).__name__}({self.in_channels}, {self.hidden_channels}, {self.out_channels}, "
-            f"stem={len(self.stem)}, paths={self.path_widths}, combine={self.combine!r})"
+            f"stem={len(self.stem)}, paths={self.path_widths}, combine={self.combine!r}"
+            f"{''.join(f', {name}={value!r}' for name, value in given.items())})"
         )
 
 
@@ -139,9 +166,9 @@ def _stack(in_channels: int, widths: Sequence[int], options: dict[str, Any]) -> 
     return nn.ModuleList(GCNBlock(i, o, **options) for i, o in zip((in_channels, *widths), widths, strict=False))
 
 
-def _run(blocks: nn.ModuleList, x: Tensor, graph: Graph) -> Tensor:
+def _run(blocks: nn.ModuleList, x: Tensor, graph: Graph, first: Tensor | None = None) -> Tensor:
     for block in blocks:
-        x = block(x, graph)
+        x, first = block(x, graph, first), None
     return x
 
 
@@ -178,3 +205,26 @@ def _check(
         raise ValueError(f"input_dropout must lie in [0, 1), got {input_dropout!r}")
     if in_channels == -1 and stem == 0 and () in paths:
         raise ValueError("in_channels must be known (got -1) where the identity path starts at the input (stem=0)")
+
+
+def _check_transforms(
+    in_channels: int,
+    hidden_channels: int,
+    paths: tuple[tuple[int, ...], ...],
+    stem: int,
+    transform: str,
+    stem_transform: str,
+    groups: int | None,
+    overlap: Any,
+) -> None:
+    for name, chosen in (("transform", transform), ("stem_transform", stem_transform)):
+        check_options(chosen, None, None, name)
+    check_options(max(transform, stem_transform, key=TRANSFORMS.index), groups, overlap)
+    if stem_transform != "dense" and stem == 0:
+        raise ValueError(f"stem_transform must be None without a stem (stem=0), got {stem_transform!r}")
+    if transform != "dense" and not any(paths):
+        raise ValueError(f"transform must be 'dense' where no path has a layer (see stem_transform), got {transform!r}")
+    layers = [("in_channels", in_channels), *[("hidden_channels", hidden_channels)] * stem]
+    check_widths(layers, stem_transform, groups)
+    for path in paths:
+        check_widths([layers[-1], *(("every width in paths", width) for width in path)], transform, groups)

@@ -32,6 +32,15 @@ def test_residual_skips_the_layers_named():
     assert [block.residual for block in ResGCN(5, 4, 3).stem] == [True] * 3
 
 
+@pytest.mark.parametrize("network", [GCN, ResGCN])
+def test_layers_may_be_grouped_or_sliding(network):
+    model = network(6, 8, 3, stem_transform="sliding", groups=2, overlap=0.25)
+    assert [tuple(block.conv.lin.weight.shape) for block in model.stem] == [(8, 3), (8, 4), (8, 4)]
+    assert model(torch.randn(graphs.N, 6), graphs.SIMPLE).shape == (graphs.N, 3)
+    with pytest.raises(ValueError, match=r"no path has a layer \(see stem_transform\), got 'sliding'"):
+        network(6, 8, 3, transform="sliding")
+
+
 def test_refuses_a_layer_that_is_not_there():
     with pytest.raises(ValueError, match=r"skips must name layers in 1 ... 3, got \[4\]"):
         ResGCN(5, 4, 3, skips=[4])

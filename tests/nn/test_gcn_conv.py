@@ -3,7 +3,15 @@ import pytest
 import torch
 from torch_geometric.nn import GCNConv as PyGConv
 
+from multipath_gcn.graph import Graph
 from multipath_gcn.nn import GCNConv
+
+GRAPH = Graph.normalized(graphs.SIMPLE, num_nodes=graphs.N, dtype=torch.float64)
+TRANSFORMS = {
+    "dense": {},
+    "grouped": dict(transform="grouped", groups=3),
+    "sliding": dict(transform="sliding", groups=2, overlap="1/3"),
+}
 
 
 @pytest.mark.parametrize(("width_in", "width_out"), [(4, 9), (9, 4)])
@@ -44,3 +52,42 @@ def test_refuses():
         GCNConv(3, 2, aggr="median")
     with pytest.raises(ValueError, match="x must be one tensor of node features, got a tuple of 2"):
         GCNConv(3, 2)((torch.randn(6, 3), torch.randn(6, 3)), graphs.SIMPLE)
+
+
+def dense_twin(conv):
+    """The dense layer that computes the same: zeros where a filter does not read."""
+    twin = GCNConv(conv.in_channels, conv.out_channels, aggr=conv.aggr).to(conv.bias.dtype)
+    windows = conv.lin.windows
+    reads = (torch.as_tensor(windows.start.copy())[:, None] + torch.arange(windows.width)) % windows.in_channels
+    weight = torch.zeros_like(twin.lin.weight).scatter(1, reads, conv.lin.weight.detach())
+    twin.load_state_dict({"lin.weight": weight, "bias": conv.bias.detach()})
+    return twin
+
+
+@pytest.mark.parametrize(("width_in", "width_out"), [(6, 9), (12, 3), (6, 6)])
+@pytest.mark.parametrize("aggr", ["add", "mean", "max"])
+@pytest.mark.parametrize("transform", ["grouped", "sliding"])
+def test_a_channel_transform_is_a_dense_one_with_zeros(transform, aggr, width_in, width_out):
+    conv = GCNConv(width_in, width_out, aggr=aggr, **TRANSFORMS[transform]).double()
+    torch.nn.init.normal_(conv.bias)
+    twin = dense_twin(conv)
+    x = torch.randn(2, graphs.N, width_in, dtype=torch.float64)
+    torch.testing.assert_close(conv(x, GRAPH), twin(x, GRAPH))
+    sparse = torch.nn.functional.dropout(x[0], 0.5).to_sparse_csr()
+    torch.testing.assert_close(conv(sparse, GRAPH), twin(sparse, GRAPH))
+
+
+@pytest.mark.parametrize(("transform", "width"), [("dense", 12), ("grouped", 4), ("sliding", 6)])
+def test_every_transform_starts_in_glorots_range(transform, width):
+    weight = GCNConv(12, 24, **TRANSFORMS[transform]).lin.weight
+    assert weight.shape == (24, width)
+    bound = (6 / (width + 24 * width / 12)) ** 0.5  # inputs of a filter, filters of an input
+    assert 0.9 * bound < weight.abs().max() <= bound
+
+
+def test_a_layer_tells_its_transform():
+    assert str(GCNConv(4, 6, transform="grouped")) == ("GCNConv(4, 6, lin=GroupedLinear(4, 6, groups=2, bias=False))")
+    assert str(GCNConv(4, 3, transform="sliding")) == (
+        "GCNConv(4, 3, lin=SlidingChannelLinear(4, 3, groups=2, overlap=0.5, bias=False))"
+    )
+    assert list(GCNConv(4, 3, transform="sliding").state_dict()) == list(GCNConv(4, 3).state_dict())

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import graphs
 import pytest
 import torch
@@ -89,6 +92,7 @@ def test_every_form_gives_the_same(form):
         dict(residual=True),
         dict(act="elu"),
         dict(act=None),
+        dict(act=nn.ReLU(inplace=True)),
         dict(aggr="mean"),
         dict(aggr="max"),
         dict(dropout=0.5, input_dropout=0.5),
@@ -96,15 +100,21 @@ def test_every_form_gives_the_same(form):
         dict(stem=0, paths=((4,), (3, 4))),
         dict(paths=((),), stem=0),
         dict(combine="concat", paths=((3,), (7, 2))),
+        dict(transform="grouped", paths=((8, 4), (4,), ())),
+        dict(transform="sliding", paths=((3,), (6, 7), (2,)), groups=1, overlap=0.25, combine="concat"),
+        dict(transform="sliding", stem_transform="grouped", groups=2, overlap="1/3", paths=((4,), (4,)), in_channels=6),
+        dict(transform="grouped", stem=0, groups=3, paths=((6,), (3, 6)), in_channels=6),
+        dict(stem_transform="sliding", groups=5, hidden_channels=10),
     ],
 )
 def test_every_option_trains_and_resets(options):
     torch.manual_seed(0)
-    model = MultiPathGCN(5, 4, 3, **options)
+    model = MultiPathGCN(**dict(in_channels=5, hidden_channels=4, out_channels=3) | options)
+    x = torch.randn(graphs.N, model.in_channels)
     torch.manual_seed(0)
-    model(X, graphs.SIMPLE).sum().backward()
+    model(x, graphs.SIMPLE).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
-    assert model.eval()(X, graphs.SIMPLE).shape == (graphs.N, 3)
+    assert model.eval()(x, graphs.SIMPLE).shape == (graphs.N, 3)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     torch.manual_seed(1)
     model.reset_parameters()
@@ -155,6 +165,30 @@ def test_residual_adds_the_input_where_widths_agree():
         (dict(input_dropout=-0.1), r"input_dropout must lie in \[0, 1\), got -0.1"),
         (dict(in_channels=-1, stem=0, paths=((), (4,))), r"in_channels must be known \(got -1\)"),
         (dict(hidden_channels=0), "hidden_channels must be an integer of at least 1, got 0"),
+        (dict(transform="diagonal"), "transform must be one of .*, got 'diagonal'"),
+        (dict(stem_transform="diagonal"), "stem_transform must be one of .*, got 'diagonal'"),
+        (dict(groups=2), "groups must be None for transform='dense', got 2"),
+        (dict(overlap=0.5), "overlap must be None for transform='dense', got 0.5"),
+        (dict(transform="grouped", overlap=0.5), "overlap must be None for transform='grouped', got 0.5"),
+        (dict(transform="grouped", groups=3), r"hidden_channels \(4\) must be divisible by groups \(3\)"),
+        (dict(transform="sliding", groups=0), "groups must be an integer .*, got 0"),
+        (dict(transform="sliding", overlap=1.0), r"overlap must be a number in \[0, 1\).* got 1.0"),
+        (dict(transform="sliding", paths=((3, 4),)), r"every width in paths \(3\) must be divisible by groups \(2\)"),
+        (dict(transform="grouped", paths=((4, 3),)), r"every width in paths \(3\) must be divisible by groups \(2\)"),
+        (dict(stem_transform="sliding"), r"in_channels \(5\) must be divisible by groups \(2\)"),
+        (dict(stem_transform="grouped", groups=5), r"hidden_channels \(4\) must be divisible by groups \(5\)"),
+        (
+            dict(stem_transform="sliding", in_channels=-1),
+            r"in_channels must be known \(got -1\) for a sliding transform",
+        ),
+        (
+            dict(stem_transform="grouped", stem=0),
+            r"stem_transform must be None without a stem \(stem=0\), got 'grouped'",
+        ),
+        (
+            dict(transform="sliding", paths=((),)),
+            r"transform must be 'dense' where no path has a layer \(see stem_transform\), got 'sliding'",
+        ),
     ],
 )
 def test_refuses(options, message):
@@ -214,3 +248,103 @@ def test_layers_do_not_share_an_activation_and_reset_it():
     nn.init.constant_(acts[0].weight, 9.0)
     model.reset_parameters()
     assert acts[0].weight.item() == 0.25
+
+
+CHANNELS = [dict(transform="grouped", groups=4), dict(transform="sliding", groups=2, overlap=0.25)]
+
+
+def called_one_by_one(model):
+    """A copy whose layers do not run as one: a hook on each expects to be called."""
+    model = copy.deepcopy(model)
+    for path in model.paths:
+        for block in path:
+            block.conv.register_forward_hook(lambda *_: None)
+    return model
+
+
+@pytest.mark.parametrize("options", [{}, *CHANNELS], ids=str)
+@pytest.mark.parametrize("paths", [None, ((8, 8), (4, 8), (8,), ())], ids=str)
+def test_first_layers_that_run_as_one_change_nothing(paths, options):
+    model = MultiPathGCN(5, 8, 3, paths=paths, dropout=0.5, norm="batch", residual=True, **options).double()
+    other = called_one_by_one(model)
+    x, outputs = X.double().requires_grad_(), []
+    for network in (model, other):
+        torch.manual_seed(1)  # the same values are dropped in both
+        y = network(x, graphs.SIMPLE)
+        outputs.append([y, *torch.autograd.grad(y.square().sum(), [x, *network.parameters()])])
+    torch.testing.assert_close(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("options", CHANNELS, ids=str)
+def test_channel_transforms_are_dense_ones_with_zeros(options):
+    model = MultiPathGCN(5, 8, 3, **options).double()
+    state = model.state_dict()
+    for name, layer in model.named_modules():
+        if hasattr(layer, "windows"):
+            reads = torch.as_tensor(layer.windows.start.copy())[:, None] + torch.arange(layer.windows.width)
+            zeros = torch.zeros(layer.out_channels, layer.in_channels, dtype=torch.float64)
+            state[f"{name}.weight"] = zeros.scatter(1, reads % layer.in_channels, layer.weight.detach())
+    dense = MultiPathGCN(5, 8, 3).double()
+    dense.load_state_dict(state)
+    torch.testing.assert_close(model(X.double(), graphs.SIMPLE), dense(X.double(), graphs.SIMPLE))
+
+
+def test_published_names_of_the_parameters():
+    names = ["stem.0.conv.bias", "stem.0.conv.lin.weight"]
+    names += [
+        f"paths.{p}.{i}.conv.{part}" for p, n in enumerate((3, 2)) for i in range(n) for part in ("bias", "lin.weight")
+    ]
+    names += ["readout.weight", "readout.bias"]
+    shapes = {}
+    for options in ({}, *CHANNELS):
+        state = MultiPathGCN(5, 8, 3, **options).state_dict()
+        assert list(state) == names
+        shapes[options.get("groups", 1)] = [tuple(state[f"paths.1.{i}.conv.lin.weight"].shape) for i in (0, 1)]
+        assert state["stem.0.conv.lin.weight"].shape == (8, 5) and state["readout.weight"].shape == (3, 8)
+    assert shapes == {1: [(4, 8), (8, 4)], 2: [(4, 4), (8, 2)], 4: [(4, 2), (8, 1)]}
+
+
+def test_stem_is_dense_unless_asked():
+    kinds = [
+        [type(block.conv.lin).__name__ for block in (*model.stem, *model.paths[0])]
+        for model in (
+            MultiPathGCN(1433, 8, 7, stem=2, paths=((8,),), transform="sliding"),
+            MultiPathGCN(6, 8, 7, stem=2, paths=((8,),), stem_transform="grouped"),
+            MultiPathGCN(6, 8, 7, stem=2, paths=((8,),), transform="sliding", stem_transform="grouped", overlap=0.25),
+        )
+    ]
+    assert kinds == [
+        ["Linear", "Linear", "SlidingChannelLinear"],
+        ["GroupedLinear", "GroupedLinear", "Linear"],
+        ["GroupedLinear", "GroupedLinear", "SlidingChannelLinear"],
+    ]
+
+
+@pytest.mark.parametrize("options", CHANNELS, ids=str)
+def test_channel_transforms_are_copied_stored_and_shown(options):
+    model = MultiPathGCN(5, 8, 3, **options)
+    expected = model(X, graphs.SIMPLE)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(again(X, graphs.SIMPLE), expected)
+    other = MultiPathGCN(5, 8, 3, **options)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(X, graphs.SIMPLE), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(model(X, graphs.SIMPLE).float(), expected, rtol=0.05, atol=0.05)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        MultiPathGCN(5, 8, 3).load_state_dict(model.state_dict())
+    shown = "".join(f", {name}={value!r}" for name, value in options.items())
+    assert str(model) == f"MultiPathGCN(5, 8, 3, stem=1, paths=((8, 8, 8), (4, 8)), combine='sum'{shown})"
+
+
+def test_sparse_features_meet_channel_transforms_at_the_input():
+    x = torch.nn.functional.dropout(torch.rand(graphs.N, 6), 0.7)
+    model = MultiPathGCN(6, 8, 3, stem=0, paths=((), (6,)), transform="sliding", groups=3)
+    torch.testing.assert_close(model(x.to_sparse_csr(), graphs.SIMPLE), model(x, graphs.SIMPLE))
+
+
+def test_a_compiled_network_computes_the_same():
+    model = MultiPathGCN(5, 8, 3, transform="sliding", paths=((8,), (4, 8)))
+    graph = Graph.normalized(graphs.SIMPLE, num_nodes=graphs.N)
+    compiled = torch.compile(model, backend="aot_eager")
+    torch.testing.assert_close(compiled(X, graph), model(X, graph))
