@@ -34,10 +34,7 @@ void run(const TransformPlan<T>& plan, const void* packed, const std::optional<T
                [&](int64_t begin, int64_t end) { kernels<T>().transform(job, begin, end); });
 }
 
-bool are_few(const Tensor& x, int64_t channel_dim) {
-  const int64_t count = channels(x, channel_dim);
-  return x.numel() <= kFewPoints * count;
-}
+int64_t points_of(const Tensor& x, int64_t channel_dim) { return x.numel() / channels(x, channel_dim); }
 
 // Few points: nothing is packed. The weight's taps lie side by side.
 template <typename T>
@@ -89,7 +86,7 @@ Tensor channel_transform(const Tensor& x, const Tensor& weight, const std::optio
   dispatch(x.scalar_type(), "channel_transform", [&](auto element) {
     using T = decltype(element);
     const Windows windows = windows_of(start, order, in_channels, weight.size(1));
-    if (are_few(x, channel_dim)) {
+    if (few_are_faster(points_of(x, channel_dim), weight.size(1))) {
       const Tensor taps = torch::stable::contiguous(weight);
       return run_few(windows, false, static_cast<const T*>(taps.const_data_ptr()), taps.size(1), bias, relu, x, y, channel_dim);
     }
@@ -115,7 +112,7 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, const Tensor& start,
   dispatch(grad.scalar_type(), "channel_transform_input_grad", [&](auto element) {
     using T = decltype(element);
     const Windows windows = windows_of(start, order, in_channels, weight.size(1));
-    if (are_few(grad, channel_dim)) {
+    if (points_of(grad, channel_dim) <= kFewPoints) {
       const Tensor taps = torch::stable::contiguous(weight);
       return run_few(windows, true, static_cast<const T*>(taps.const_data_ptr()), taps.size(1), std::nullopt, false, grad, dx,
                      channel_dim);
@@ -163,7 +160,7 @@ Tensor channel_transform_packed(const Tensor& x, const Tensor& packed, const std
                     "packed must be the result of channel_transform_pack for these windows and this dtype (", bytes,
                     " bytes), got ", shape_text(packed));
     const char* const memory = static_cast<const char*>(packed.const_data_ptr());
-    if (are_few(x, channel_dim))
+    if (few_are_faster(points_of(x, channel_dim), width))
       return run_few(windows, false, reinterpret_cast<const T*>(memory + plan.bytes()), width, bias, relu, x, y, channel_dim);
     run(plan, memory, bias, relu, x, y, channel_dim);
   });

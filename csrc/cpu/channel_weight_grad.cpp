@@ -31,7 +31,7 @@ Tensor weight_grad(const Tensor& grad_, const Tensor& x_, const Tensor& start, c
     View<const T> x_view, grad_view;
     const Tensor x = viewed(x_, channel_dim, x_view), grad = viewed(grad_, channel_dim, grad_view);
     const Windows windows = windows_of(start, order, in_channels, width);
-    if (x_view.points() <= kFewPoints) {
+    if (x_view.points() <= 2 * kFewPoints) {
       FewPointsJob<T> job{};
       job.windows = windows;
       job.x = x_view;

@@ -85,6 +85,15 @@ struct FewPointsJob {
 
 constexpr int64_t kFewPoints = 16, kFewWorkAThread = 131072;  // multiply-adds worth waking a thread for
 
+// Cycles per result, fitted on AVX-512: few points sum over lanes and store one by one; tiles of points rearrange the weight
+// and fill up a vector.
+inline bool few_are_faster(int64_t points, int64_t width) {
+  if (points > 4 * kFewPoints) return false;
+  const double p = static_cast<double>(points), k = static_cast<double>(width);
+  const double filled = static_cast<double>((points + kFewPoints - 1) / kFewPoints * kFewPoints);
+  return 4 + 0.04 * k < 1 + 0.7 * k / p + k * filled / (32 * p);
+}
+
 // One table per instruction set.
 template <typename T>
 struct Kernels {

@@ -1,6 +1,30 @@
 // The weights in the order in which the tiles of a band read them: for every step the weights of the active outputs.
 // Forward: w[j, i] = weight[o, i]. Input gradient: output c, input o: weight[o, (c - start[o]) mod C].
 
+// Steps with all outputs active, a vector of them at a time: turned by a transpose. Returns how many steps it did.
+template <typename T>
+ISA_TARGET int64_t pack_blocks(const T* const* row, int64_t step, int64_t steps, Accumulator<T>* to) {
+  using A = Accumulator<T>;
+  constexpr int L = kLanes<A>, M = TILE_OUTPUTS;
+  if constexpr (L < M || L > 2 * M) {  // a store must not reach past the step after
+    return 0;
+  } else {
+    int64_t done = 0;
+    for (; done + L <= steps; done += L, to += L * M) {
+      Vec<A> v[L];
+#pragma GCC unroll 16
+      for (int m = 0; m < L; ++m) v[m] = m < M ? load(row[m] + step + done) : Vec<A>{};
+      transpose<A>(v);
+      A last[L];
+#pragma GCC unroll 16
+      for (int s = 0; s + 1 < L; ++s) store(to + s * M, v[s]);  // lanes past M are written over by the next step
+      store(last, v[L - 1]);
+      __builtin_memcpy(to + (L - 1) * M, last, M * sizeof(A));
+    }
+    return done;
+  }
+}
+
 template <typename T>
 ISA_TARGET void pack_weight(const PackJob<T>& job, int64_t tile_begin, int64_t tile_end) {
   using A = Accumulator<T>;
@@ -18,17 +42,24 @@ ISA_TARGET void pack_weight(const PackJob<T>& job, int64_t tile_begin, int64_t t
         if (m + 1 < tile.count) begin += tile.head[m];
       }
     }
+    int64_t input = tile.input;
     const auto emit = [&](int first, int last, int64_t steps) {
       if (!job.transposed) {
+        if (first == 0 && last == TILE_OUTPUTS && job.tap_stride == 1) {
+          const int64_t blocks = pack_blocks(row, step, steps, to);
+          step += blocks, steps -= blocks, to += blocks * TILE_OUTPUTS;
+        }
         for (int64_t s = 0; s < steps; ++s, ++step)
           for (int m = first; m < last; ++m) *to++ = widen(row[m][step * job.tap_stride]);
         return;
       }
-      for (int64_t s = 0; s < steps; ++s, ++step) {
-        const int64_t o = windows.order[(tile.input + step) % band.inputs];
-        const int64_t k = mod(tile.first + first - static_cast<int64_t>(windows.start[o]), windows.in_channels);
+      for (int64_t s = 0; s < steps; ++s) {
+        const int64_t o = windows.order[input];
+        int64_t k = tile.first + first - static_cast<int64_t>(windows.start[o]);
+        if (k < 0 || k >= windows.in_channels) k = mod(k, windows.in_channels);
         const T* from = job.weight + o * job.filter_stride + k * job.tap_stride;
         for (int m = first; m < last; ++m, from += job.tap_stride) *to++ = widen(*from);
+        input = input + 1 < band.inputs ? input + 1 : 0;
       }
     };
     for (int m = 0; m + 1 < tile.count; ++m) emit(0, m + 1, tile.head[m]);
