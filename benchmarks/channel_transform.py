@@ -11,10 +11,10 @@ cells) where a tensor of windows would exceed 1 GiB, and get fewer rounds than f
 one second. A training step is forward and both gradients through autograd, with one random output gradient for all.
 
 Writes NAME.csv (milliseconds), NAME.md (summary and targets) and NAME.png to --out; the columns are explained in
-channel_transform_report.py. Memory, alike for all contenders: large tensors use huge pages (THP_MEM_ALLOC_ENABLE=1), and
-what is freed is used again, as under tcmalloc or jemalloc, which PyTorch's tuning guide advises (GLIBC_TUNABLES): glibc
-alone returns results of 32 MiB and more to the system, which then clears new pages for the next ones. Either is left
-alone where it is set already.
+channel_transform_report.py. Memory, alike for all contenders: large tensors use huge pages (THP_MEM_ALLOC_ENABLE=1),
+and what is freed is used again, as under tcmalloc or jemalloc, which PyTorch's tuning guide advises (GLIBC_TUNABLES):
+glibc alone returns results of 32 MiB and more to the system, which then clears new pages for the next ones. Either is
+left alone where it is set already.
 """
 
 import argparse
