@@ -144,12 +144,13 @@ struct Problem {
     plan.pack(weight.data(), filter_stride, tap_stride, packed.data(), share);
     TransformJob<T> job = plan.job(packed.data(), bias, relu, in.read(), out.view, random(1, 4));
     if (random(0, 1)) {  // not as planned
-      const int64_t run = (job.out.rows() ? job.out.channels : job.out.pixels) * sizeof(T);
-      job.stream = out.gap == 0 && out.shift == 0 && run % 64 == 0;
+      const int64_t together = (job.out.rows() ? job.out.channels : job.out.pixels) * sizeof(T);
+      job.stream = out.gap == 0 && out.shift == 0 && together % 64 == 0;
       job.points = tiles_of_points(job.in, random(1, 500), kernels<T>().lanes);
       job.groups = random(1, job.band->tiles.size());
     }
-    shared_out(job.points.count * job.groups, [&](int64_t begin, int64_t end) { kernels<T>().transform(job, begin, end); });
+    const auto run = kernels<T>().transform;
+    shared_out(job.points.count * job.groups, [&](int64_t begin, int64_t end) { run(job, begin, end); });
   }
 
   void check_forward() {
