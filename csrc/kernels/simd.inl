@@ -64,14 +64,11 @@ ISA_INLINE void multiply_add(Vec<float>& sum, Vec<float> a, Vec<float> b) { sum 
 ISA_INLINE void multiply_add(Vec<double>& sum, Vec<double> a, Vec<double> b) { sum += a * b; }
 
 #if HAS_PAIR_DOT
-ISA_INLINE Word load(const Pair* p) {
-  typedef uint32_t Loose __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-  return *reinterpret_cast<const Loose*>(p);
-}
-ISA_INLINE void store(Pair* p, Word v) {
-  typedef uint32_t Loose __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-  *reinterpret_cast<Loose*>(p) = v;
-}
+// Pairs of neighbouring points are read where any bfloat16 may lie.
+typedef uint32_t LooseWord __attribute__((vector_size(VECTOR_BYTES), aligned(2), may_alias));
+
+ISA_INLINE Word load(const Pair* p) { return *reinterpret_cast<const LooseWord*>(p); }
+ISA_INLINE void store(Pair* p, Word v) { *reinterpret_cast<LooseWord*>(p) = v; }
 ISA_INLINE Word broadcast(Pair pair) { return pair.bits - Word{}; }
 ISA_INLINE void multiply_add(Vec<float>& sum, Word a, Word b) {
   sum = _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
