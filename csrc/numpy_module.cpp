@@ -130,17 +130,17 @@ std::vector<Accumulator<T>> widened(const std::optional<Array<T>>& given, int64_
 }
 
 template <typename T>
-void pack(const TransformPlan<T>& plan, const Array<T>& weight, void* memory, const Threads& threads) {
+Weight<T> as_it_lies(const Array<T>& weight) {
   const int64_t size = sizeof(T);
-  const T* const data = reinterpret_cast<const T*>(weight.data());
-  plan.pack(data, weight.strides(0) / size, weight.strides(1) / size, memory, threads);
+  return {reinterpret_cast<const T*>(weight.data()), weight.strides(0) / size, weight.strides(1) / size};
 }
 
+// packed: null for a weight that every thread packs for itself.
 template <typename T>
-void run(const TransformPlan<T>& plan, const void* packed, const std::vector<Accumulator<T>>& bias, bool relu,
+void run(const TransformPlan<T>& plan, const Weight<T>& weight, const void* packed, const std::vector<Accumulator<T>>& bias, bool relu,
          const View<const T>& in, const View<T>& out, const Threads& threads) {
   require(in.batch == out.batch && in.pixels == out.pixels, "a result must have the points of the input");
-  const TransformJob<T> job = plan.job(packed, bias.empty() ? nullptr : bias.data(), relu, in, out, threads.count());
+  const TransformJob<T> job = plan.job(weight, packed, bias.empty() ? nullptr : bias.data(), relu, in, out, threads.count());
   threads(job.points.count * job.groups, 1,
           [&](int64_t begin, int64_t end) { kernels<T>().transform(job, begin, end); });
 }
@@ -157,9 +157,9 @@ void transform(const Array<T>& x_, const Array<T>& weight_, const std::optional<
   const std::vector<Accumulator<T>> wide_bias = widened<T>(bias, out.channels);
   const py::gil_scoped_release release;
   const TransformPlan<T> plan(windows, transposed);
-  const std::unique_ptr<char[]> packed(new char[plan.bytes()]);
-  pack(plan, weight, packed.get(), Threads(threads));
-  run(plan, packed.get(), wide_bias, relu, in, out, Threads(threads));
+  const std::unique_ptr<char[]> packed(plan.packs_per_thread() ? nullptr : new char[plan.bytes()]);
+  if (packed) plan.pack(as_it_lies<T>(weight), packed.get(), Threads(threads));
+  run(plan, as_it_lies<T>(weight), packed.get(), wide_bias, relu, in, out, Threads(threads));
 }
 
 template <typename T>
@@ -170,7 +170,7 @@ Bytes packed_weight(const Array<T>& weight_, const Indices& start, const Indices
   Bytes packed(plan.bytes());
   void* const memory = packed.mutable_data();
   const py::gil_scoped_release release;
-  pack(plan, weight, memory, Threads(threads));
+  plan.pack(as_it_lies<T>(weight), memory, Threads(threads));
   return packed;
 }
 
@@ -188,7 +188,7 @@ void transform_packed(const Array<T>& x_, const Bytes& packed, const std::option
   const py::gil_scoped_release release;
   const TransformPlan<T> plan(windows, false);
   require(packed.size() == plan.bytes(), "packed must be a weight packed for these windows");
-  run(plan, packed.data(), wide_bias, relu, in, out, Threads(threads));
+  run(plan, Weight<T>{}, packed.data(), wide_bias, relu, in, out, Threads(threads));
 }
 
 template <typename T>

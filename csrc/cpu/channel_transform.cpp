@@ -15,23 +15,37 @@ using torch::stable::get_num_threads;
 using torch::stable::parallel_for;
 
 template <typename T>
-void pack(const TransformPlan<T>& plan, const Tensor& weight, void* memory) {
-  plan.pack(static_cast<const T*>(weight.const_data_ptr()), weight.stride(0), weight.stride(1), memory,
-            [](int64_t count, int64_t grain, auto&& body) { parallel_for(0, count, grain, body); });
+Weight<T> as_it_lies(const Tensor& weight) {
+  return {static_cast<const T*>(weight.const_data_ptr()), weight.stride(0), weight.stride(1)};
 }
 
 template <typename T>
-void run(const TransformPlan<T>& plan, const void* packed, const std::optional<Tensor>& bias, bool relu, const Tensor& x_,
-         const Tensor& y, int64_t channel_dim) {
+void pack(const TransformPlan<T>& plan, const Tensor& weight, void* memory) {
+  plan.pack(as_it_lies<T>(weight), memory,
+            [](int64_t count, int64_t grain, auto&& body) { parallel_for(0, count, grain, body); });
+}
+
+// packed: null for a weight that every thread packs for itself.
+template <typename T>
+void run(const TransformPlan<T>& plan, const Weight<T>& weight, const void* packed, const std::optional<Tensor>& bias,
+         bool relu, const Tensor& x_, const Tensor& y, int64_t channel_dim) {
   View<const T> in;
   View<T> out;
   const Tensor x = viewed(x_, channel_dim, in);
   view_of(y, channel_dim, out);
   std::vector<Accumulator<T>> wide_bias;
   if (bias) wide_bias = widened<T>(*bias);
-  const TransformJob<T> job = plan.job(packed, bias ? wide_bias.data() : nullptr, relu, in, out, get_num_threads());
+  const TransformJob<T> job = plan.job(weight, packed, bias ? wide_bias.data() : nullptr, relu, in, out, get_num_threads());
   parallel_for(0, job.points.count * job.groups, 1,
                [&](int64_t begin, int64_t end) { kernels<T>().transform(job, begin, end); });
+}
+
+template <typename T>
+void run(const TransformPlan<T>& plan, const Tensor& weight, const std::optional<Tensor>& bias, bool relu, const Tensor& x,
+         const Tensor& y, int64_t channel_dim) {
+  const std::unique_ptr<char[]> packed(plan.packs_per_thread() ? nullptr : new char[plan.bytes()]);
+  if (packed) pack(plan, weight, packed.get());
+  run(plan, as_it_lies<T>(weight), packed.get(), bias, relu, x, y, channel_dim);
 }
 
 int64_t points_of(const Tensor& x, int64_t channel_dim) { return x.numel() / channels(x, channel_dim); }
@@ -90,10 +104,7 @@ Tensor channel_transform(const Tensor& x, const Tensor& weight, const std::optio
       const Tensor taps = torch::stable::contiguous(weight);
       return run_few(windows, false, static_cast<const T*>(taps.const_data_ptr()), taps.size(1), bias, relu, x, y, channel_dim);
     }
-    const TransformPlan<T> plan(windows, false);
-    const std::unique_ptr<char[]> packed(new char[plan.bytes()]);
-    pack(plan, weight, packed.get());
-    run(plan, packed.get(), bias, relu, x, y, channel_dim);
+    run(TransformPlan<T>(windows, false), weight, bias, relu, x, y, channel_dim);
   });
   return y;
 }
@@ -117,10 +128,7 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, const Tensor& start,
       return run_few(windows, true, static_cast<const T*>(taps.const_data_ptr()), taps.size(1), std::nullopt, false, grad, dx,
                      channel_dim);
     }
-    const TransformPlan<T> plan(windows, true);
-    const std::unique_ptr<char[]> packed(new char[plan.bytes()]);
-    pack(plan, weight, packed.get());
-    run(plan, packed.get(), std::nullopt, false, grad, dx, channel_dim);
+    run(TransformPlan<T>(windows, true), weight, std::nullopt, false, grad, dx, channel_dim);
   });
   return dx;
 }
@@ -162,7 +170,7 @@ Tensor channel_transform_packed(const Tensor& x, const Tensor& packed, const std
     const char* const memory = static_cast<const char*>(packed.const_data_ptr());
     if (few_are_faster(points_of(x, channel_dim), width))
       return run_few(windows, false, reinterpret_cast<const T*>(memory + plan.bytes()), width, bias, relu, x, y, channel_dim);
-    run(plan, memory, bias, relu, x, y, channel_dim);
+    run(plan, Weight<T>{}, memory, bias, relu, x, y, channel_dim);
   });
   return y;
 }

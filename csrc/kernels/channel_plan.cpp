@@ -5,25 +5,26 @@ namespace multipath_gcn {
 template <typename T>
 TransformPlan<T>::TransformPlan(const Windows& windows, bool transposed) : windows_(windows), transposed_(transposed) {
   const Kernels<T>& k = kernels<T>();
-  band_ = transposed ? input_grad_band(windows, k.outputs_per_tile) : forward_band(windows, k.outputs_per_tile);
-  if (k.pack_pairs && band_.inputs % 2 == 0) paired_ = in_pairs(band_, k.outputs_per_tile);
+  band_ = band_of(transposed ? BandKind::input_grad : BandKind::forward, windows, k.outputs_per_tile);
+  if (k.pack_pairs && band_->inputs % 2 == 0)
+    paired_ = band_of(transposed ? BandKind::input_grad_pairs : BandKind::forward_pairs, windows, k.outputs_per_tile);
 }
 
 template <typename T>
 int64_t TransformPlan<T>::bytes() const {
-  return band_.weights * static_cast<int64_t>(sizeof(Accumulator<T>)) +
+  return band_->weights * static_cast<int64_t>(sizeof(Accumulator<T>)) +
          (paired_ ? paired_->weights * static_cast<int64_t>(sizeof(Pair)) : 0);
 }
 
 template <typename T>
-TransformJob<T> TransformPlan<T>::job(const void* packed, const Accumulator<T>* bias, bool relu, View<const T> in, View<T> out,
-                                      int64_t threads) const {
+TransformJob<T> TransformPlan<T>::job(const Weight<T>& weight, const void* packed, const Accumulator<T>* bias, bool relu,
+                                      View<const T> in, View<T> out, int64_t threads) const {
   const Kernels<T>& k = kernels<T>();
   merge_batches(in, out);
   // A tile of points and its results stay in the second-level cache.
   constexpr int64_t kCacheBytes = 256 << 10, kMostPoints = 480;
   const int64_t block = k.vectors_per_tile * k.lanes, element = static_cast<int64_t>(sizeof(Accumulator<T>));
-  const int64_t fitting = kCacheBytes / element / (band_.inputs + band_.outputs) / block * block;
+  const int64_t fitting = kCacheBytes / element / (band_->inputs + band_->outputs) / block * block;
   const int64_t points = std::min(kMostPoints / block * block, std::max(block, fitting));
   // Results that no cache will hold until they are read go past it.
   constexpr int64_t kStreamBytes = 4 << 20, kLine = 64;
@@ -31,10 +32,19 @@ TransformJob<T> TransformPlan<T>::job(const void* packed, const Accumulator<T>* 
   const bool stream = out.points() * out.channels * size >= kStreamBytes && run % kLine == 0 &&
                       reinterpret_cast<uintptr_t>(out.data) % kLine == 0;
   void* const memory = const_cast<void*>(packed);
-  TransformJob<T> job{&band_,         values(memory), paired_ ? &*paired_ : nullptr, pairs(memory),
-                      bias,           relu,           in,                           out,
-                      tiles_of_points(in, points, k.lanes), stream, 1};
-  if (job.points.count < 3 * threads && job.points.count % threads) job.groups = std::min(threads, tiles(band_));
+  TransformJob<T> job{};
+  job.band = band_.get();
+  job.paired = paired_.get();
+  if (packed) job.packed = values(memory), job.packed_pairs = pairs(memory);
+  job.weight = {&windows_, transposed_, weight};
+  job.bias = bias;
+  job.relu = relu;
+  job.in = in;
+  job.out = out;
+  job.points = tiles_of_points(in, points, k.lanes);
+  job.stream = stream;
+  const bool uneven = job.points.count < 3 * threads && job.points.count % threads;
+  job.groups = uneven ? std::min(threads, tiles(*band_)) : 1;
   return job;
 }
 
@@ -62,14 +72,12 @@ template <typename T>
 WeightGradPlan<T>::WeightGradPlan(const Windows& windows, View<const T> x, View<const T> grad, int64_t threads) {
   const Kernels<T>& k = kernels<T>();
   merge_batches(x, grad);
-  band_ = forward_band(windows, k.pairs.filters_per_tile);
-  Band outer = forward_band(windows, k.outer.filters_per_tile);
+  band_ = band_of(BandKind::forward, windows, k.pairs.filters_per_tile);
+  std::shared_ptr<const Band> outer = band_of(BandKind::forward, windows, k.outer.filters_per_tile);
   const bool planes = !x.rows() && !grad.rows() && x.pixels % k.pairs.points_per_vector == 0 && x.pixels >= 4 * k.lanes;
-  const bool wide = outer_is_faster(k, band_, outer, windows.width, x.rows(), planes);
+  const bool wide = outer_is_faster(k, *band_, *outer, windows.width, x.rows(), planes);
   if (wide) band_ = std::move(outer);
   kernel_ = wide ? &k.outer : &k.pairs;
-  position_.resize(windows.out_channels);
-  for (int64_t j = 0; j < windows.out_channels; ++j) position_[band_.channel[j]] = static_cast<int32_t>(j);
   job_ = WeightGradJob<T>{};
   job_.width = windows.width;
   job_.x = x;
@@ -80,7 +88,7 @@ WeightGradPlan<T>::WeightGradPlan(const Windows& windows, View<const T> x, View<
   const int64_t points = std::min(kernel_->most_points, std::max<int64_t>(128, cache_bytes / held / step * step));
   job_.points = tiles_of_points(x, points, step);
   job_.in_place = wide ? x.rows() && job_.points.images_per_tile == 0 : planes;
-  job_.partial_stride = kernel_->partial_size(band_);
+  job_.partial_stride = kernel_->partial_size(*band_);
   const int64_t affordable = x.points() * windows.out_channels / 20 / job_.partial_stride;  // 5 % of the output
   job_.chunks = std::min(job_.points.count, std::max<int64_t>(2, std::min<int64_t>(64, affordable)));
   const int64_t per_thread = planes && !wide ? 4 : 1;  // nothing is packed twice
@@ -90,8 +98,7 @@ WeightGradPlan<T>::WeightGradPlan(const Windows& windows, View<const T> x, View<
 template <typename T>
 WeightGradJob<T> WeightGradPlan<T>::job(Accumulator<T>* partial, T* weight_grad) const {
   WeightGradJob<T> job = job_;
-  job.band = &band_;
-  job.filter_position = position_.data();
+  job.band = band_.get();
   job.partial = partial;
   job.weight_grad = weight_grad;
   return job;

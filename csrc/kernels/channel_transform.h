@@ -19,23 +19,26 @@ struct PointTiles {
   int64_t columns;  // points of a full tile, rounded up to whole vectors
 };
 
-// A rearranged weight, in the order in which the tiles of a band read it.
+// A weight [O, K] as it lies in memory, to be rearranged into the order in which the tiles of a band read it.
+template <typename T>
+struct Weight {
+  const T* data;
+  int64_t filter_stride, tap_stride;
+};
 template <typename T>
 struct PackJob {
-  const Band* band;
   const Windows* windows;
   bool transposed;  // for the input gradient
-  const T* weight;
-  int64_t filter_stride, tap_stride;
-  Accumulator<T>* packed;  // [band.weights]
+  Weight<T> weight;
 };
 
 template <typename T>
 struct TransformJob {
   const Band* band;
-  const Accumulator<T>* packed;
-  const Band* paired;        // bfloat16 where the instruction set multiplies pairs, else null
+  const Band* paired;            // bfloat16 where the instruction set multiplies pairs, else null
+  const Accumulator<T>* packed;  // null: every thread rearranges `weight` for itself
   const Pair* packed_pairs;
+  PackJob<T> weight;
   const Accumulator<T>* bias;  // [outputs] in the order of the output tensor, or null
   bool relu;
   View<const T> in;
@@ -49,7 +52,6 @@ struct TransformJob {
 template <typename T>
 struct WeightGradJob {
   const Band* band;  // forward, of filters_per_tile outputs per tile
-  const int32_t* filter_position;  // [outputs]: where a filter stands in sorted order
   int64_t width;
   View<const T> x, grad;
   PointTiles points;
@@ -98,8 +100,9 @@ inline bool few_are_faster(int64_t points, int64_t width) {
 template <typename T>
 struct Kernels {
   int outputs_per_tile, vectors_per_tile, lanes;
-  void (*pack_weight)(const PackJob<T>&, int64_t tile_begin, int64_t tile_end);
-  void (*pack_pairs)(const PackJob<T>&, const Band& paired, Pair*, int64_t tile_begin, int64_t tile_end);  // or null
+  // A packed weight starts at the band's first tile, whichever tiles are packed.
+  void (*pack_weight)(const PackJob<T>&, const Band&, Accumulator<T>*, int64_t tile_begin, int64_t tile_end);
+  void (*pack_pairs)(const PackJob<T>&, const Band&, const Band& paired, Pair*, int64_t tile_begin, int64_t tile_end);  // or null
   void (*transform)(const TransformJob<T>&, int64_t item_begin, int64_t item_end);
   WeightGrad<T> pairs, outer;  // vectors over points, vectors over channels
   void (*few_forward)(const FewPointsJob<T>&, int64_t filter_begin, int64_t filter_end);
@@ -116,7 +119,9 @@ PointTiles tiles_of_points(const View<T>& view, int64_t points, int64_t step) {
   constexpr int64_t kSmallImage = 128;  // several of them make a tile
   PointTiles tiles{};
   if (view.batch > 1 && view.pixels < 2 * points && view.pixels <= kSmallImage) {
-    tiles.images_per_tile = std::min(view.batch, std::max<int64_t>(1, points / std::max<int64_t>(1, view.pixels)));
+    const int64_t most = std::min(view.batch, std::max<int64_t>(1, points / std::max<int64_t>(1, view.pixels)));
+    tiles.count = (view.batch + most - 1) / most;
+    tiles.images_per_tile = (view.batch + tiles.count - 1) / tiles.count;  // about the same number in each
     tiles.count = (view.batch + tiles.images_per_tile - 1) / tiles.images_per_tile;
     tiles.columns = (tiles.images_per_tile * view.pixels + step - 1) / step * step;
   } else {

@@ -165,14 +165,31 @@ ISA_TARGET void run_tiles(const TransformJob<T>& job, const Band& band, int64_t 
   }
 }
 
+// The tiles of a band that some items read: those of their groups, or all where the items go over several runs of points.
+struct TileRange {
+  int64_t first, last;
+  template <typename T>
+  TileRange(const TransformJob<T>& job, const Band& band, int64_t item_begin, int64_t item_end) {
+    const int64_t count = static_cast<int64_t>(band.tiles.size());
+    const bool several = item_begin / job.groups != (item_end - 1) / job.groups;
+    first = several ? 0 : count * (item_begin % job.groups) / job.groups;
+    last = several ? count : count * ((item_end - 1) % job.groups + 1) / job.groups;
+  }
+};
+
+// A thread that rearranges the weight does so for itself: sharing it takes a barrier, and costs more than it saves while
+// the other threads' part has to come from their caches.
 template <typename T>
 ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_t item_end) {
   using A = Accumulator<T>;
   const Band& band = *job.band;
-  const int64_t columns = job.points.columns;
-  A* const input = static_cast<A*>(scratch(sizeof(A) * columns * (2 * band.inputs + band.outputs)));
+  const int64_t columns = job.points.columns, buffers = columns * (2 * band.inputs + band.outputs);
+  const int64_t own_weights = job.packed ? 0 : band.weights + (job.paired ? job.paired->weights : 0);
+  A* const input = static_cast<A*>(scratch(sizeof(A) * (buffers + own_weights)));
   A* const output = input + columns * band.inputs;
   Pair* const pairs = reinterpret_cast<Pair*>(output + columns * band.outputs);
+  const A* weights = job.packed;
+  const Pair* weight_pairs = job.packed_pairs;
   int64_t packed = -1;
   bool finite = false;
   for (int64_t item = item_begin; item < item_end; ++item) {
@@ -194,10 +211,21 @@ ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_
     const int64_t first = count * group / job.groups, last = count * (group + 1) / job.groups;
     if constexpr (HAS_PAIR_DOT && std::is_same_v<T, BFloat16>) {
       if (finite) {
-        run_tiles<T, Pair>(job, used, band.inputs / 2, job.packed_pairs, run, pairs, output, first, last, next);
+        if (!weight_pairs) {
+          const TileRange needed(job, used, item_begin, item_end);
+          Pair* const own = reinterpret_cast<Pair*>(input + buffers + band.weights);
+          pack_pairs(job.weight, band, used, own, needed.first, needed.last);
+          weight_pairs = own;
+        }
+        run_tiles<T, Pair>(job, used, band.inputs / 2, weight_pairs, run, pairs, output, first, last, next);
         continue;
       }
     }
-    run_tiles<T, A>(job, used, band.inputs, job.packed, run, input, output, first, last, next);
+    if (!weights) {
+      const TileRange needed(job, band, item_begin, item_end);
+      pack_weight(job.weight, band, input + buffers, needed.first, needed.last);
+      weights = input + buffers;
+    }
+    run_tiles<T, A>(job, used, band.inputs, weights, run, input, output, first, last, next);
   }
 }

@@ -26,39 +26,48 @@ ISA_TARGET int64_t pack_blocks(const T* const* row, int64_t step, int64_t steps,
 }
 
 template <typename T>
-ISA_TARGET void pack_weight(const PackJob<T>& job, int64_t tile_begin, int64_t tile_end) {
+ISA_TARGET void pack_weight(const PackJob<T>& job, const Band& band, Accumulator<T>* packed, int64_t tile_begin,
+                            int64_t tile_end) {
   using A = Accumulator<T>;
-  const Band& band = *job.band;
   const Windows& windows = *job.windows;
+  const Weight<T> weight = job.weight;
   for (int64_t t = tile_begin; t < tile_end; ++t) {
     const Tile& tile = band.tiles[t];
-    A* to = job.packed + tile.weight;
+    A* to = packed + tile.weight;
     int64_t step = 0;
     const T* row[kMaxOutputs];  // forward: weight[o, 0] moved back to the step at which output m begins
     if (!job.transposed) {
       int64_t begin = 0;
       for (int m = 0; m < tile.count; ++m) {
-        row[m] = job.weight + band.channel[tile.first + m] * job.filter_stride - begin * job.tap_stride;
+        row[m] = weight.data + band.channel[tile.first + m] * weight.filter_stride - begin * weight.tap_stride;
         if (m + 1 < tile.count) begin += tile.head[m];
       }
     }
     int64_t input = tile.input;
     const auto emit = [&](int first, int last, int64_t steps) {
       if (!job.transposed) {
-        if (first == 0 && last == TILE_OUTPUTS && job.tap_stride == 1) {
+        if (first == 0 && last == TILE_OUTPUTS && weight.tap_stride == 1) {
           const int64_t blocks = pack_blocks(row, step, steps, to);
           step += blocks, steps -= blocks, to += blocks * TILE_OUTPUTS;
         }
         for (int64_t s = 0; s < steps; ++s, ++step)
-          for (int m = first; m < last; ++m) *to++ = widen(row[m][step * job.tap_stride]);
+          for (int m = first; m < last; ++m) *to++ = widen(row[m][step * weight.tap_stride]);
         return;
       }
       for (int64_t s = 0; s < steps; ++s) {
         const int64_t o = windows.order[input];
         int64_t k = tile.first + first - static_cast<int64_t>(windows.start[o]);
         if (k < 0 || k >= windows.in_channels) k = mod(k, windows.in_channels);
-        const T* from = job.weight + o * job.filter_stride + k * job.tap_stride;
-        for (int m = first; m < last; ++m, from += job.tap_stride) *to++ = widen(*from);
+        const T* from = weight.data + o * weight.filter_stride + k * weight.tap_stride;
+        if (last - first == TILE_OUTPUTS && weight.tap_stride == 1) {
+          A wide[TILE_OUTPUTS];  // read before the first is written: one vector
+#pragma GCC unroll 8
+          for (int m = 0; m < TILE_OUTPUTS; ++m) wide[m] = widen(from[m]);
+          __builtin_memcpy(to, wide, sizeof wide);
+          to += TILE_OUTPUTS;
+        } else {
+          for (int m = first; m < last; ++m, from += weight.tap_stride) *to++ = widen(*from);
+        }
         input = input + 1 < band.inputs ? input + 1 : 0;
       }
     };
@@ -70,10 +79,10 @@ ISA_TARGET void pack_weight(const PackJob<T>& job, int64_t tile_begin, int64_t t
 
 #if HAS_PAIR_DOT
 // The same for a band in pairs: for every step and active output the weights of inputs 2 i and 2 i + 1, 0 outside a window.
-ISA_TARGET inline void pack_pairs(const PackJob<BFloat16>& job, const Band& paired, Pair* to, int64_t tile_begin,
-                                  int64_t tile_end) {
-  const Band& band = *job.band;
+ISA_TARGET inline void pack_pairs(const PackJob<BFloat16>& job, const Band& band, const Band& paired, Pair* to,
+                                  int64_t tile_begin, int64_t tile_end) {
   const Windows& windows = *job.windows;
+  const Weight<BFloat16> weight = job.weight;
   for (int64_t t = tile_begin; t < tile_end; ++t) {
     const Tile& tile = paired.tiles[t];
     Pair* out = to + tile.weight;
@@ -99,7 +108,7 @@ ISA_TARGET inline void pack_pairs(const PackJob<BFloat16>& job, const Band& pair
               k = tap[h] + (m - first);
               k = k < windows.in_channels ? k : k - windows.in_channels;
             }
-            bits |= static_cast<uint32_t>(job.weight[o * job.filter_stride + k * job.tap_stride].bits) << 16 * h;
+            bits |= static_cast<uint32_t>(weight.data[o * weight.filter_stride + k * weight.tap_stride].bits) << 16 * h;
           }
           *out++ = {bits};
         }

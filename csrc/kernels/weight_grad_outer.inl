@@ -40,7 +40,7 @@ ISA_INLINE auto broadcast_points(const E* p) {
 // E: the rows' type; G: the packed gradient's.
 template <typename E, typename G, int M, int V>
 ISA_TARGET __attribute__((noinline)) void outer_block(const G* grad, const E* const* x, int64_t row_stride, int64_t points,
-                                                      Accumulator<E>* partial) {
+                                                      Accumulator<E>* partial, bool first) {
   using A = Accumulator<E>;
   constexpr int step = HAS_PAIR_DOT && sizeof(G) == 2 ? 2 : 1;
   Vec<A> sum[V][M] = {};
@@ -64,19 +64,19 @@ ISA_TARGET __attribute__((noinline)) void outer_block(const G* grad, const E* co
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       A* to = partial + (v * M + m) * kLanes<A>;
-      store(to, load(to) + sum[v][m]);
+      store(to, first ? sum[v][m] : load(to) + sum[v][m]);
     }
 }
 
 template <typename E, typename G, int V, int M = TILE_OUTPUTS>
 ISA_INLINE void outer_block_of(int count, const G* grad, const E* const* x, int64_t row_stride, int64_t points,
-                               Accumulator<E>* partial) {
+                               Accumulator<E>* partial, bool first) {
   if constexpr (M == 1) {
-    outer_block<E, G, 1, V>(grad, x, row_stride, points, partial);
+    outer_block<E, G, 1, V>(grad, x, row_stride, points, partial, first);
   } else if (count == M) {
-    outer_block<E, G, M, V>(grad, x, row_stride, points, partial);
+    outer_block<E, G, M, V>(grad, x, row_stride, points, partial, first);
   } else {
-    outer_block_of<E, G, V, M - 1>(count, grad, x, row_stride, points, partial);
+    outer_block_of<E, G, V, M - 1>(count, grad, x, row_stride, points, partial, first);
   }
 }
 
@@ -109,11 +109,11 @@ int64_t outer_size(const Band& band) {
 }
 
 template <typename E, typename G>
-ISA_TARGET void add_outer(const Band& band, int64_t first, int64_t last, const E* x, int64_t row_stride,
-                          const G* grad, int64_t points, Accumulator<E>* to, Ahead& next) {
+ISA_TARGET void add_outer(const Band& band, int64_t tile_begin, int64_t tile_end, const E* x, int64_t row_stride,
+                          const G* grad, int64_t points, Accumulator<E>* to, bool first, Ahead& next) {
   using A = Accumulator<E>;
   constexpr int L = kLanes<A>;
-  for (int64_t t = first; t < last; ++t) {
+  for (int64_t t = tile_begin; t < tile_end; ++t) {
     const Tile& tile = band.tiles[t];
     const Cover cover(tile, band.inputs, L);
     const G* const g = grad + tile.first * kOuterPoints;
@@ -122,11 +122,11 @@ ISA_TARGET void add_outer(const Band& band, int64_t first, int64_t last, const E
       const E* rows[TILE_VECTORS];
       for (int i = 0; i < count; ++i) rows[i] = x + cover.start(v + i);
       if (count == TILE_VECTORS) {
-        outer_block_of<E, G, TILE_VECTORS>(tile.count, g, rows, row_stride, points, to);
+        outer_block_of<E, G, TILE_VECTORS>(tile.count, g, rows, row_stride, points, to, first);
       } else if (count == 2) {
-        outer_block_of<E, G, 2>(tile.count, g, rows, row_stride, points, to);
+        outer_block_of<E, G, 2>(tile.count, g, rows, row_stride, points, to, first);
       } else {
-        outer_block_of<E, G, 1>(tile.count, g, rows, row_stride, points, to);
+        outer_block_of<E, G, 1>(tile.count, g, rows, row_stride, points, to, first);
       }
       next.fetch();
       to += count * tile.count * L;
@@ -155,18 +155,19 @@ ISA_TARGET void outer(const WeightGradJob<T>& job, int64_t item_begin, int64_t i
       (t < first ? begin : size) += here;
     }
     A* const partial = job.partial + chunk * job.partial_stride + begin;
-    for (int64_t i = 0; i < size; ++i) partial[i] = 0;
     const int64_t index_end = job.points.count * (chunk + 1) / job.chunks;
-    for (int64_t index = job.points.count * chunk / job.chunks; index < index_end; ++index) {
+    const int64_t index_begin = job.points.count * chunk / job.chunks;
+    for (int64_t index = index_begin; index < index_end; ++index) {
+      const bool nothing_yet = index == index_begin;
       const Run run = run_of(job.points, index, job.x.batch, job.x.pixels);
       Ahead next{};
       if (index + 1 < index_end)
         next = Ahead(job, run_of(job.points, index + 1, job.x.batch, job.x.pixels), size / L / TILE_OUTPUTS / TILE_VECTORS + 1);
       constexpr int64_t step = kPointsPerVector<T>;
-      pack_narrow(job.grad, run, job.filter_position, kOuterPoints, (run.points() + step - 1) / step * step, wide, grad);
+      pack_narrow(job.grad, run, band.rank.data(), kOuterPoints, (run.points() + step - 1) / step * step, wide, grad);
       if (job.in_place) {
         const T* x = job.x.data + run.image * job.x.batch_stride + run.pixel * job.x.pixel_stride;
-        add_outer<T>(band, first, last, x, job.x.pixel_stride, grad, run.pixels, partial, next);
+        add_outer<T>(band, first, last, x, job.x.pixel_stride, grad, run.pixels, partial, nothing_yet, next);
         continue;
       }
       if (!job.x.rows() && run.pixels % L == 0) {
@@ -175,11 +176,12 @@ ISA_TARGET void outer(const WeightGradJob<T>& job, int64_t item_begin, int64_t i
         pack_points(job.x, run, band.position.data(), kOuterPoints, wide);
         rows_from_planes(wide, band.inputs, kOuterPoints, run.points(), rows, row_stride);
       }
-      add_outer<Packed>(band, first, last, rows, row_stride, grad, run.points(), partial, next);
+      add_outer<Packed>(band, first, last, rows, row_stride, grad, run.points(), partial, nothing_yet, next);
     }
   }
 }
 
+// dweight from the chunks' partial sums, added in their order: a filter's window is cut where another vector covers it.
 template <typename T>
 ISA_TARGET void finish_outer(const WeightGradJob<T>& job, int64_t tile_begin, int64_t tile_end) {
   using A = Accumulator<T>;
@@ -193,13 +195,18 @@ ISA_TARGET void finish_outer(const WeightGradJob<T>& job, int64_t tile_begin, in
       int64_t begin = tile.input;
       for (int m = 0; m < tile.count; ++m) {
         T* to = job.weight_grad + band.channel[tile.first + m] * job.width;
-        for (int64_t k = 0; k < job.width; ++k) {
-          const int64_t c = (begin + k) % band.inputs, vector = cover.vector_of(c);
-          const int64_t lane = c - cover.start(vector);
-          const A* from = job.partial + before + (vector * tile.count + m) * L + lane;
-          A sum = 0;
-          for (int64_t chunk = 0; chunk < job.chunks; ++chunk) sum += from[chunk * job.partial_stride];
-          to[k] = narrow<T>(sum);
+        for (int64_t k = 0; k < job.width;) {
+          const int64_t c = (begin + k) % band.inputs, vector = cover.vector_of(c), lane = c - cover.start(vector);
+          const int64_t count = std::min(L - lane, job.width - k);
+          const Vec<A> sum = sum_of_chunks(job, before + (vector * tile.count + m) * L);
+          if (count == L) {
+            store(to + k, sum);
+          } else {
+            T lanes[L];
+            store(lanes, sum);
+            __builtin_memcpy(to + k, lanes + lane, count * sizeof(T));
+          }
+          k += count;
         }
         if (m + 1 < tile.count) begin += tile.head[m];
       }

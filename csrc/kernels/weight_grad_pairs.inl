@@ -69,14 +69,22 @@ int64_t pairs_size(const Band& band) {
   return blocks * kLanes<Accumulator<T>>;
 }
 
-// The blocks of the tiles [first, last) of the band, over one run of points.
+template <typename T>
+ISA_INLINE Vec<Accumulator<T>> sum_of_chunks(const WeightGradJob<T>& job, int64_t place) {
+  Vec<Accumulator<T>> sum{};
+  const Accumulator<T>* from = job.partial + place;
+  for (int64_t chunk = 0; chunk < job.chunks; ++chunk, from += job.partial_stride) sum += load(from);
+  return sum;
+}
+
+// The blocks of the tiles [tile_begin, tile_end) of the band, over one run of points, the first of a chunk or a later one.
 template <typename E>
-ISA_TARGET void add_blocks(const Band& band, int64_t first, int64_t last, const Lines<E>& x, const Lines<E>& grad,
-                           const int32_t* channel_of_filter, int64_t pieces, int64_t points, Accumulator<E>* to,
+ISA_TARGET void add_blocks(const Band& band, int64_t tile_begin, int64_t tile_end, const Lines<E>& x, const Lines<E>& grad,
+                           const int32_t* channel_of_filter, int64_t pieces, int64_t points, Accumulator<E>* to, bool first,
                            Ahead& next) {
   using A = Accumulator<E>;
   constexpr int F = kFilters<A>, C = kChannels<A>, L = kLanes<A>;
-  for (int64_t t = first; t < last; ++t) {
+  for (int64_t t = tile_begin; t < tile_end; ++t) {
     const Tile& tile = band.tiles[t];
     const E* filter[F];
     for (int f = 0; f < F; ++f) {
@@ -88,7 +96,8 @@ ISA_TARGET void add_blocks(const Band& band, int64_t first, int64_t last, const 
       const E* channel[C];
       for (int c = 0; c < C; ++c) channel[c] = x.channel((tile.input + (step + c < width ? step + c : step)) % band.inputs);
       next.fetch();
-      store(to, load(to) + pair_sums<E>(filter, channel, pieces, points, grad.stride, x.stride));
+      const Vec<A> sums = pair_sums<E>(filter, channel, pieces, points, grad.stride, x.stride);
+      store(to, first ? sums : load(to) + sums);
     }
   }
 }
@@ -110,50 +119,53 @@ ISA_TARGET void pairs(const WeightGradJob<T>& job, int64_t item_begin, int64_t i
     for (int64_t t = 0; t < first; ++t) begin += blocks_of<A>(band.tiles[t]);
     for (int64_t t = first; t < last; ++t) blocks += blocks_of<A>(band.tiles[t]);
     A* const partial = job.partial + chunk * job.partial_stride + begin * L;
-    for (int64_t i = 0; i < blocks * L; ++i) partial[i] = 0;
-    for (int64_t index = job.points.count * chunk / job.chunks; index < job.points.count * (chunk + 1) / job.chunks; ++index) {
+    const int64_t index_begin = job.points.count * chunk / job.chunks, index_end = job.points.count * (chunk + 1) / job.chunks;
+    for (int64_t index = index_begin; index < index_end; ++index) {
+      const bool nothing_yet = index == index_begin;
       const Run run = run_of(job.points, index, job.x.batch, job.x.pixels);
       Ahead next{};
-      if (index + 1 < job.points.count * (chunk + 1) / job.chunks)
+      if (index + 1 < index_end)
         next = Ahead(job, run_of(job.points, index + 1, job.x.batch, job.x.pixels), blocks);
       if (job.in_place) {
         const Lines<T> from_x{job.x.data + run.image * job.x.batch_stride + run.pixel, job.x.channel_stride, job.x.batch_stride};
         const Lines<T> from_grad{job.grad.data + run.image * job.grad.batch_stride + run.pixel, job.grad.channel_stride,
                                  job.grad.batch_stride};
-        add_blocks<T>(band, first, last, from_x, from_grad, band.channel.data(), run.images, run.pixels, partial, next);
+        add_blocks<T>(band, first, last, from_x, from_grad, band.channel.data(), run.images, run.pixels, partial, nothing_yet, next);
         continue;
       }
       constexpr int64_t step = kPointsPerVector<T>;
       const int64_t used = (run.points() + step - 1) / step * step;
       pack_narrow(job.x, run, band.position.data(), columns, used, wide, x);
-      pack_narrow(job.grad, run, job.filter_position, columns, used, wide, grad);
+      pack_narrow(job.grad, run, band.rank.data(), columns, used, wide, grad);
       add_blocks<Packed>(band, first, last, Lines<Packed>{x, columns, 0}, Lines<Packed>{grad, columns, 0}, nullptr, 1, used,
-                         partial, next);
+                         partial, nothing_yet, next);
     }
   }
 }
 
-// dweight from the chunks' partial sums, added in their order.
+// dweight from the chunks' partial sums, added in their order: a block's channels are taps of each of its filters.
 template <typename T>
 ISA_TARGET void finish_pairs(const WeightGradJob<T>& job, int64_t tile_begin, int64_t tile_end) {
   using A = Accumulator<T>;
   constexpr int C = kChannels<A>, L = kLanes<A>;
-  int64_t blocks = 0;
-  for (int64_t t = 0; t < tile_begin; ++t) blocks += blocks_of<A>(job.band->tiles[t]);
+  int64_t block = 0;
+  for (int64_t t = 0; t < tile_begin; ++t) block += blocks_of<A>(job.band->tiles[t]);
   for (int64_t t = tile_begin; t < tile_end; ++t) {
     const Tile& tile = job.band->tiles[t];
-    int64_t begin = 0;
+    T* to[kFilters<A>];  // weight_grad[o, 0] moved back to the first channel of the tile
+    int64_t begin[kFilters<A>] = {};
     for (int m = 0; m < tile.count; ++m) {
-      T* to = job.weight_grad + job.band->channel[tile.first + m] * job.width;
-      for (int64_t k = 0; k < job.width; ++k) {
-        const int64_t step = begin + k;
-        const A* from = job.partial + (blocks + step / C) * L + m * C + step % C;
-        A sum = 0;
-        for (int64_t chunk = 0; chunk < job.chunks; ++chunk) sum += from[chunk * job.partial_stride];
-        to[k] = narrow<T>(sum);
-      }
-      if (m + 1 < tile.count) begin += tile.head[m];
+      to[m] = job.weight_grad + job.band->channel[tile.first + m] * job.width - begin[m];
+      if (m + 1 < tile.count) begin[m + 1] = begin[m] + tile.head[m];
     }
-    blocks += blocks_of<A>(tile);
+    const int64_t width = union_width(tile);
+    for (int64_t step = 0; step < width; step += C, ++block) {
+      T sums[L];
+      store(sums, sum_of_chunks(job, block * L));
+      for (int m = 0; m < tile.count; ++m) {
+        const int64_t first = std::max(step, begin[m]), last = std::min(step + C, begin[m] + job.width);
+        for (int64_t k = first; k < last; ++k) to[m][k] = sums[m * C + k - step];
+      }
+    }
   }
 }

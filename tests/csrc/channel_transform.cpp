@@ -141,8 +141,9 @@ struct Problem {
     const TransformPlan<T> plan(windows, transposed);
     std::vector<char, Aligned<char>> packed(plan.bytes());
     const auto share = [](int64_t items, int64_t, const auto& body) { shared_out(items, body); };
-    plan.pack(weight.data(), filter_stride, tap_stride, packed.data(), share);
-    TransformJob<T> job = plan.job(packed.data(), bias, relu, in.read(), out.view, random(1, 4));
+    const Weight<T> source{weight.data(), filter_stride, tap_stride};
+    plan.pack(source, packed.data(), share);
+    TransformJob<T> job = plan.job(source, random(0, 1) ? packed.data() : nullptr, bias, relu, in.read(), out.view, random(1, 4));
     if (random(0, 1)) {  // not as planned
       const int64_t together = (job.out.rows() ? job.out.channels : job.out.pixels) * sizeof(T);
       job.stream = out.gap == 0 && out.shift == 0 && together % 64 == 0;
@@ -182,6 +183,21 @@ struct Problem {
     for (size_t i = 0; i < dx.memory.size(); ++i) expect(dx.memory[i], widen(wanted.memory[i]), s, "input gradient");
   }
 
+  // A band that was kept is the one that would be worked out again, and the next question gets the same one.
+  void check_kept_bands() {
+    const int most = kernels<T>().outputs_per_tile;
+    const auto forward = band_of(BandKind::forward, windows, most), input_grad = band_of(BandKind::input_grad, windows, most);
+    const Band wanted = forward_band(windows, most), other = input_grad_band(windows, most);
+    const bool equal = forward->begin == wanted.begin && forward->channel == wanted.channel &&
+                       forward->weights == wanted.weights && forward->tiles.size() == wanted.tiles.size();
+    const bool equal_other = input_grad->begin == other.begin && input_grad->end == other.end &&
+                             input_grad->position == other.position && input_grad->weights == other.weights;
+    const std::vector<int32_t> start_copy(start), order_copy(order);
+    const Windows elsewhere{start_copy.data(), order_copy.data(), s.in_channels, s.out_channels, s.width};
+    if (!equal || !equal_other || band_of(BandKind::forward, elsewhere, most) != forward)
+      throw std::runtime_error("kept band of " + s.text);
+  }
+
   void check_weight_grad() {
     const WeightGradPlan<T> plan(windows, x.read(), grad.read(), random(1, 4));
     const WeightGrad<T>& kernel = plan.kernel();
@@ -214,6 +230,7 @@ void check(const char* dtype, int64_t count) {
     s.text = std::string(dtype) + " batch " + std::to_string(s.batch) + " pixels " + std::to_string(s.pixels) + " C " +
              std::to_string(s.in_channels) + " O " + std::to_string(s.out_channels) + " K " + std::to_string(s.width);
     Problem<T> problem(s);
+    problem.check_kept_bands();
     problem.check_forward();
     problem.check_input_grad();
     problem.check_weight_grad();

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -54,6 +55,18 @@ def test_every_instruction_set_equals_the_reference(isa):
     environment = {**os.environ, "MULTIPATH_GCN_ISA": isa, "OMP_NUM_THREADS": "1"}
     run = subprocess.run([sys.executable, transforms.__file__], capture_output=True, text=True, env=environment)
     assert run.stdout.endswith(f"cases equal the reference with {isa}\n"), run.stderr
+
+
+def test_threads_of_the_caller_do_not_disturb_each_other():
+    """More windows of equal sizes than the library remembers, asked for at once."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(40, 24, generator=generator), torch.randn(16, 6, generator=generator)
+    every = [ChannelWindows(torch.randint(24, (16,), generator=generator), 6, 24) for _ in range(100)]
+    wanted = [reference.channel_transform(x, weight, None, *windows.on("cpu"), -1, False) for windows in every]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: channel_transform(x, weight, every[i % 100]), range(800)))
+    for i, y in enumerate(found):
+        torch.testing.assert_close(y, wanted[i % 100])
 
 
 def test_wrong_values_are_seen():
