@@ -33,6 +33,11 @@ class _ChannelLayer(nn.Module):
             bound = 1 / math.sqrt(self.windows.width)
             nn.init.uniform_(self.bias, -bound, bound)
 
+    def _apply(self, fn, recurse: bool = True):
+        super()._apply(fn, recurse)
+        self.windows.on(self.weight.device)  # now: what records a graph of calls allows no copy from the host
+        return self
+
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, {self._windows_repr()}, bias={self.bias is not None}"
 

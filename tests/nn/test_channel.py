@@ -191,6 +191,12 @@ def test_moves_between_types_and_devices(name):
         torch.testing.assert_close(layer.cuda()(x.double().cuda()).cpu(), layer.cpu()(x.double()))
 
 
+def test_moving_a_layer_moves_its_windows(monkeypatch):
+    meta = GroupedLinear(12, 18, 3).to("meta")
+    monkeypatch.setattr(ChannelWindows, "_place", lambda *_: pytest.fail("the starts were copied at a call"))
+    assert meta(torch.empty(5, 12, device="meta")).shape == (5, 18)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_compiles_whole(name):
     layer = LAYERS[name]()
