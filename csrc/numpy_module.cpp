@@ -135,12 +135,19 @@ Weight<T> as_it_lies(const Array<T>& weight) {
   return {reinterpret_cast<const T*>(weight.data()), weight.strides(0) / size, weight.strides(1) / size};
 }
 
-// packed: null for a weight that every thread packs for itself.
+// packed: by an earlier call, or null.
 template <typename T>
 void run(const TransformPlan<T>& plan, const Weight<T>& weight, const void* packed, const std::vector<Accumulator<T>>& bias, bool relu,
          const View<const T>& in, const View<T>& out, const Threads& threads) {
   require(in.batch == out.batch && in.pixels == out.pixels, "a result must have the points of the input");
-  const TransformJob<T> job = plan.job(weight, packed, bias.empty() ? nullptr : bias.data(), relu, in, out, threads.count());
+  TransformJob<T> job = plan.job(weight, bias.empty() ? nullptr : bias.data(), relu, in, out, threads.count());
+  std::unique_ptr<char[]> memory;
+  if (!packed && plan.packs_once(job)) {
+    memory.reset(new char[plan.bytes()]);
+    plan.pack(weight, memory.get(), threads);
+    packed = memory.get();
+  }
+  if (packed) plan.use(job, packed);
   threads(job.points.count * job.groups, 1,
           [&](int64_t begin, int64_t end) { kernels<T>().transform(job, begin, end); });
 }
@@ -157,9 +164,7 @@ void transform(const Array<T>& x_, const Array<T>& weight_, const std::optional<
   const std::vector<Accumulator<T>> wide_bias = widened<T>(bias, out.channels);
   const py::gil_scoped_release release;
   const TransformPlan<T> plan(windows, transposed);
-  const std::unique_ptr<char[]> packed(plan.packs_per_thread() ? nullptr : new char[plan.bytes()]);
-  if (packed) plan.pack(as_it_lies<T>(weight), packed.get(), Threads(threads));
-  run(plan, as_it_lies<T>(weight), packed.get(), wide_bias, relu, in, out, Threads(threads));
+  run(plan, as_it_lies<T>(weight), nullptr, wide_bias, relu, in, out, Threads(threads));
 }
 
 template <typename T>

@@ -2,8 +2,6 @@
 // kernels/.
 #include <torch/csrc/stable/library.h>
 
-#include <memory>
-
 #include "../check.h"
 #include "../kernels/channel_plan.h"
 #include "dtype.h"
@@ -20,12 +18,11 @@ Weight<T> as_it_lies(const Tensor& weight) {
 }
 
 template <typename T>
-void pack(const TransformPlan<T>& plan, const Tensor& weight, void* memory) {
-  plan.pack(as_it_lies<T>(weight), memory,
-            [](int64_t count, int64_t grain, auto&& body) { parallel_for(0, count, grain, body); });
+void pack(const TransformPlan<T>& plan, const Weight<T>& weight, void* memory) {
+  plan.pack(weight, memory, [](int64_t count, int64_t grain, auto&& body) { parallel_for(0, count, grain, body); });
 }
 
-// packed: null for a weight that every thread packs for itself.
+// packed: by an earlier call, or null.
 template <typename T>
 void run(const TransformPlan<T>& plan, const Weight<T>& weight, const void* packed, const std::optional<Tensor>& bias,
          bool relu, const Tensor& x_, const Tensor& y, int64_t channel_dim) {
@@ -35,17 +32,16 @@ void run(const TransformPlan<T>& plan, const Weight<T>& weight, const void* pack
   view_of(y, channel_dim, out);
   std::vector<Accumulator<T>> wide_bias;
   if (bias) wide_bias = widened<T>(*bias);
-  const TransformJob<T> job = plan.job(weight, packed, bias ? wide_bias.data() : nullptr, relu, in, out, get_num_threads());
+  TransformJob<T> job = plan.job(weight, bias ? wide_bias.data() : nullptr, relu, in, out, get_num_threads());
+  Tensor memory;
+  if (!packed && plan.packs_once(job)) {
+    memory = torch::stable::empty({plan.bytes()}, ScalarType::Byte);
+    packed = memory.mutable_data_ptr();
+    pack(plan, weight, memory.mutable_data_ptr());
+  }
+  if (packed) plan.use(job, packed);
   parallel_for(0, job.points.count * job.groups, 1,
                [&](int64_t begin, int64_t end) { kernels<T>().transform(job, begin, end); });
-}
-
-template <typename T>
-void run(const TransformPlan<T>& plan, const Tensor& weight, const std::optional<Tensor>& bias, bool relu, const Tensor& x,
-         const Tensor& y, int64_t channel_dim) {
-  const std::unique_ptr<char[]> packed(plan.packs_per_thread() ? nullptr : new char[plan.bytes()]);
-  if (packed) pack(plan, weight, packed.get());
-  run(plan, as_it_lies<T>(weight), packed.get(), bias, relu, x, y, channel_dim);
 }
 
 int64_t points_of(const Tensor& x, int64_t channel_dim) { return x.numel() / channels(x, channel_dim); }
@@ -100,11 +96,11 @@ Tensor channel_transform(const Tensor& x, const Tensor& weight, const std::optio
   dispatch(x.scalar_type(), "channel_transform", [&](auto element) {
     using T = decltype(element);
     const Windows windows = windows_of(start, order, in_channels, weight.size(1));
-    if (few_are_faster(points_of(x, channel_dim), weight.size(1))) {
+    if (few_are_faster<T>(points_of(x, channel_dim), weight.size(1))) {
       const Tensor taps = torch::stable::contiguous(weight);
       return run_few(windows, false, static_cast<const T*>(taps.const_data_ptr()), taps.size(1), bias, relu, x, y, channel_dim);
     }
-    run(TransformPlan<T>(windows, false), weight, bias, relu, x, y, channel_dim);
+    run<T>(TransformPlan<T>(windows, false), as_it_lies<T>(weight), nullptr, bias, relu, x, y, channel_dim);
   });
   return y;
 }
@@ -123,12 +119,12 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, const Tensor& start,
   dispatch(grad.scalar_type(), "channel_transform_input_grad", [&](auto element) {
     using T = decltype(element);
     const Windows windows = windows_of(start, order, in_channels, weight.size(1));
-    if (points_of(grad, channel_dim) <= kFewPoints) {
+    if (few_are_faster<T>(points_of(grad, channel_dim), weight.size(1))) {
       const Tensor taps = torch::stable::contiguous(weight);
       return run_few(windows, true, static_cast<const T*>(taps.const_data_ptr()), taps.size(1), std::nullopt, false, grad, dx,
                      channel_dim);
     }
-    run(TransformPlan<T>(windows, true), weight, std::nullopt, false, grad, dx, channel_dim);
+    run<T>(TransformPlan<T>(windows, true), as_it_lies<T>(weight), nullptr, std::nullopt, false, grad, dx, channel_dim);
   });
   return dx;
 }
@@ -144,7 +140,7 @@ Tensor packed_weight(const Tensor& weight, const Tensor& start, const Tensor& or
     const int64_t plain = taps.numel() * static_cast<int64_t>(sizeof(T));
     packed = torch::stable::empty({plan.bytes() + plain}, ScalarType::Byte);
     char* const memory = static_cast<char*>(packed.mutable_data_ptr());
-    pack(plan, weight, memory);
+    pack(plan, as_it_lies<T>(weight), memory);
     std::memcpy(memory + plan.bytes(), taps.const_data_ptr(), plain);  // for few points
   });
   return packed;
@@ -168,9 +164,9 @@ Tensor channel_transform_packed(const Tensor& x, const Tensor& packed, const std
                     "packed must be the result of channel_transform_pack for these windows and this dtype (", bytes,
                     " bytes), got ", shape_text(packed));
     const char* const memory = static_cast<const char*>(packed.const_data_ptr());
-    if (few_are_faster(points_of(x, channel_dim), width))
+    if (few_are_faster<T>(points_of(x, channel_dim), width))
       return run_few(windows, false, reinterpret_cast<const T*>(memory + plan.bytes()), width, bias, relu, x, y, channel_dim);
-    run(plan, Weight<T>{}, memory, bias, relu, x, y, channel_dim);
+    run<T>(plan, Weight<T>{}, memory, bias, relu, x, y, channel_dim);
   });
   return y;
 }

@@ -1,7 +1,6 @@
 // CPU kernel of channel_transform's weight gradient: checks, dtype, threads. The arithmetic is in kernels/.
 #include <torch/csrc/stable/library.h>
 
-#include <memory>
 
 #include "../check.h"
 #include "../kernels/channel_plan.h"
@@ -42,8 +41,10 @@ Tensor weight_grad(const Tensor& grad_, const Tensor& x_, const Tensor& start, c
       return;
     }
     const WeightGradPlan<T> plan(windows, x_view, grad_view, get_num_threads());
-    const std::unique_ptr<Accumulator<T>[]> partial(new Accumulator<T>[plan.partial_size()]);
-    const WeightGradJob<T> job = plan.job(partial.get(), static_cast<T*>(dweight.mutable_data_ptr()));
+    constexpr int64_t kSize = sizeof(Accumulator<T>);
+    Tensor partial = torch::stable::empty({plan.partial_size() * kSize}, ScalarType::Byte);
+    const WeightGradJob<T> job = plan.job(static_cast<Accumulator<T>*>(partial.mutable_data_ptr()),
+                                          static_cast<T*>(dweight.mutable_data_ptr()));
     const WeightGrad<T>& kernel = plan.kernel();
     parallel_for(0, plan.items(), 1, [&](int64_t begin, int64_t end) { kernel.run(job, begin, end); });
     parallel_for(0, plan.tiles(), plan.grain(), [&](int64_t begin, int64_t end) { kernel.finish(job, begin, end); });

@@ -87,6 +87,7 @@ Band input_grad_band(const Windows& w, int outputs_per_tile) {
   band.inputs = w.out_channels;
   band.outputs = w.in_channels;
   const std::vector<int64_t> start = sorted_starts(w);
+  band.start.assign(start.begin(), start.end());
   // upto[c]: how many starts are <= c. Channel c is read by the filters that start in (c - K, c], cyclically.
   std::vector<int64_t> upto(w.in_channels, 0), begin(w.in_channels), end(w.in_channels);
   for (int64_t s : start) ++upto[s];

@@ -39,6 +39,7 @@ struct Band {
   std::vector<int64_t> begin, end;  // [outputs], in inputs, whatever the tiles count in
   std::vector<int32_t> position;  // channel of the input tensor -> i
   std::vector<int32_t> channel;   // j -> channel of the output tensor
+  std::vector<int32_t> start;     // input gradient: i -> channel where the filter's window starts
   std::vector<int32_t> rank;      // channel of the output tensor -> j
 };
 

@@ -2,6 +2,7 @@
 
 namespace multipath_gcn {
 
+
 template <typename T>
 TransformPlan<T>::TransformPlan(const Windows& windows, bool transposed) : windows_(windows), transposed_(transposed) {
   const Kernels<T>& k = kernels<T>();
@@ -17,8 +18,8 @@ int64_t TransformPlan<T>::bytes() const {
 }
 
 template <typename T>
-TransformJob<T> TransformPlan<T>::job(const Weight<T>& weight, const void* packed, const Accumulator<T>* bias, bool relu,
-                                      View<const T> in, View<T> out, int64_t threads) const {
+TransformJob<T> TransformPlan<T>::job(const Weight<T>& weight, const Accumulator<T>* bias, bool relu, View<const T> in,
+                                      View<T> out, int64_t threads) const {
   const Kernels<T>& k = kernels<T>();
   merge_batches(in, out);
   // A tile of points and its results stay in the second-level cache.
@@ -31,12 +32,11 @@ TransformJob<T> TransformPlan<T>::job(const Weight<T>& weight, const void* packe
   const int64_t size = static_cast<int64_t>(sizeof(T)), run = (out.rows() ? out.channels : out.pixels) * size;
   const bool stream = out.points() * out.channels * size >= kStreamBytes && run % kLine == 0 &&
                       reinterpret_cast<uintptr_t>(out.data) % kLine == 0;
-  void* const memory = const_cast<void*>(packed);
   TransformJob<T> job{};
   job.band = band_.get();
   job.paired = paired_.get();
-  if (packed) job.packed = values(memory), job.packed_pairs = pairs(memory);
   job.weight = {&windows_, transposed_, weight};
+  job.weight_in_place = std::is_same_v<T, Accumulator<T>> && weight.tap_stride == 1 && in.points() <= kInPlacePoints;
   job.bias = bias;
   job.relu = relu;
   job.in = in;
@@ -46,6 +46,14 @@ TransformJob<T> TransformPlan<T>::job(const Weight<T>& weight, const void* packe
   const bool uneven = job.points.count < 3 * threads && job.points.count % threads;
   job.groups = uneven ? std::min(threads, tiles(*band_)) : 1;
   return job;
+}
+
+template <typename T>
+void TransformPlan<T>::use(TransformJob<T>& job, const void* packed) const {
+  void* const memory = const_cast<void*>(packed);
+  job.packed = values(memory);
+  job.packed_pairs = pairs(memory);
+  job.weight_in_place = false;
 }
 
 namespace {

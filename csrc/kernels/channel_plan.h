@@ -29,12 +29,16 @@ class TransformPlan {
     });
   }
 
-  // Whether the weight is so small that every thread should rearrange it for itself.
-  bool packs_per_thread() const { return bytes() <= kOwnWeight; }
+  // items = points.count * groups. bias: [outputs] or null.
+  TransformJob<T> job(const Weight<T>& weight, const Accumulator<T>* bias, bool relu, View<const T> in, View<T> out,
+                      int64_t threads) const;
 
-  // items = points.count * groups. packed: from pack(), or null for a weight that every thread packs. bias: [outputs] or null.
-  TransformJob<T> job(const Weight<T>& weight, const void* packed, const Accumulator<T>* bias, bool relu, View<const T> in,
-                      View<T> out, int64_t threads) const;
+  // Whether the weight should be rearranged once for all threads. Otherwise each does that for itself, which is no more work
+  // in all where they share out the tiles of the band, or the weight is read where it lies.
+  bool packs_once(const TransformJob<T>& job) const {
+    return !job.weight_in_place && bytes() > (job.groups > 1 ? kOwnTiles : kOwnWeight);
+  }
+  void use(TransformJob<T>& job, const void* packed) const;  // from pack()
 
  private:
   static int64_t tiles(const Band& band) { return static_cast<int64_t>(band.tiles.size()); }
@@ -45,7 +49,7 @@ class TransformPlan {
   Accumulator<T>* values(void* memory) const { return static_cast<Accumulator<T>*>(memory); }
   Pair* pairs(void* memory) const { return reinterpret_cast<Pair*>(values(memory) + band_->weights); }
 
-  static constexpr int64_t kOwnWeight = 1 << 20;
+  static constexpr int64_t kOwnWeight = 1 << 20, kOwnTiles = 16 << 20;  // bytes that a thread keeps for its next call
 
   Windows windows_;
   bool transposed_;

@@ -39,6 +39,7 @@ struct TransformJob {
   const Accumulator<T>* packed;  // null: every thread rearranges `weight` for itself
   const Pair* packed_pairs;
   PackJob<T> weight;
+  bool weight_in_place;  // nothing is rearranged: few points, taps side by side, T its own accumulator
   const Accumulator<T>* bias;  // [outputs] in the order of the output tensor, or null
   bool relu;
   View<const T> in;
@@ -85,15 +86,18 @@ struct FewPointsJob {
   T* weight_grad;  // [O, K]
 };
 
+constexpr int64_t kInPlacePoints = 64;  // up to which a weight is not worth rearranging
 constexpr int64_t kFewPoints = 16, kFewWorkAThread = 131072;  // multiply-adds worth waking a thread for
 
-// Cycles per result, fitted on AVX-512: few points sum over lanes and store one by one; tiles of points rearrange the weight
-// and fill up a vector.
-inline bool few_are_faster(int64_t points, int64_t width) {
+// Cycles per result, fitted on AVX-512: few points sum over lanes and store one by one; tiles of points fill up a vector, and
+// rearrange the weight unless they read it where it lies.
+template <typename T>
+bool few_are_faster(int64_t points, int64_t width) {
+  constexpr bool in_place = std::is_same_v<T, Accumulator<T>>;
   if (points > 4 * kFewPoints) return false;
   const double p = static_cast<double>(points), k = static_cast<double>(width);
   const double filled = static_cast<double>((points + kFewPoints - 1) / kFewPoints * kFewPoints);
-  return 4 + 0.04 * k < 1 + 0.7 * k / p + k * filled / (32 * p);
+  return 4 + 0.04 * k < 1 + (in_place ? 0 : 0.7 * k / p) + k * filled / (32 * p);
 }
 
 // One table per instruction set.

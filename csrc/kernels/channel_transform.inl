@@ -13,9 +13,9 @@ inline int vectors_at_once(int64_t left) {
 }
 
 // Steps during which the outputs First ... Last - 1 are active.
-template <typename E, int M, int V, int First, int Last>
+template <typename E, int M, int V, int First, int Last, typename W>
 ISA_INLINE void steps(Vec<Accumulator<E>> (&sum)[M][V], int32_t count, const E*& in, const E* begin, const E* end,
-                      int64_t columns, const E*& w) {
+                      int64_t columns, W& w) {
   using Operand = decltype(load(in));
   for (; count > 0; --count) {
     Operand x[V];
@@ -23,50 +23,51 @@ ISA_INLINE void steps(Vec<Accumulator<E>> (&sum)[M][V], int32_t count, const E*&
     for (int v = 0; v < V; ++v) x[v] = load(in + v * kLanes<Accumulator<E>>);
 #pragma GCC unroll 8
     for (int m = First; m < Last; ++m) {
-      const Operand weight = broadcast(w[m - First]);
+      const Operand weight = broadcast(w.template at<First>(m));
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) multiply_add(sum[m][v], weight, x[v]);
     }
-    w += Last - First;
+    w.template next<Last - First>();
     in += columns;
     in = in == end ? begin : in;
   }
 }
 
-template <typename E, int M, int V, int Active = 1>
+template <typename E, int M, int V, int Active = 1, typename W>
 ISA_INLINE void head(Vec<Accumulator<E>> (&sum)[M][V], const Tile& tile, const E*& in, const E* begin, const E* end,
-                     int64_t columns, const E*& w) {
+                     int64_t columns, W& w) {
   if constexpr (Active < M) {
     steps<E, M, V, 0, Active>(sum, tile.head[Active - 1], in, begin, end, columns, w);
     head<E, M, V, Active + 1>(sum, tile, in, begin, end, columns, w);
   }
 }
 
-template <typename E, int M, int V, int First = 1>
+template <typename E, int M, int V, int First = 1, typename W>
 ISA_INLINE void tail(Vec<Accumulator<E>> (&sum)[M][V], const Tile& tile, const E*& in, const E* begin, const E* end,
-                     int64_t columns, const E*& w) {
+                     int64_t columns, W& w) {
   if constexpr (First < M) {
     steps<E, M, V, First, M>(sum, tile.tail[First - 1], in, begin, end, columns, w);
     tail<E, M, V, First + 1>(sum, tile, in, begin, end, columns, w);
   }
 }
 
-template <typename E>
+template <typename E, typename W>
 struct Block {  // V vectors of points of one tile of the band
   const Tile* tile;
   const E* in;  // row 0 of the buffer, at the block's first point
   int64_t inputs, columns;
-  const E* w;
+  W weights;
   Accumulator<E> bias[kMaxOutputs];
   bool relu, stream;
 };
 
-template <typename E, typename T, int M, int V>
-ISA_TARGET __attribute__((noinline)) void block(const Block<E>& b, T* const* out, int64_t valid) {
+template <typename E, typename T, int M, int V, typename W>
+ISA_TARGET __attribute__((noinline)) void block(const Block<E, W>& b, T* const* out, int64_t valid) {
   using A = Accumulator<T>;
   constexpr int L = kLanes<A>;
   const Tile& tile = *b.tile;
-  const E *begin = b.in, *end = b.in + b.inputs * b.columns, *in = begin + tile.input * b.columns, *w = b.w;
+  const E *begin = b.in, *end = b.in + b.inputs * b.columns, *in = begin + tile.input * b.columns;
+  W w = b.weights;
   Vec<A> sum[M][V];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
@@ -100,8 +101,8 @@ ISA_TARGET __attribute__((noinline)) void block(const Block<E>& b, T* const* out
   }
 }
 
-template <typename E, typename T, int V, int M = TILE_OUTPUTS>
-ISA_INLINE void block_of(const Block<E>& b, T* const* out, int64_t valid) {
+template <typename E, typename T, int V, int M = TILE_OUTPUTS, typename W>
+ISA_INLINE void block_of(const Block<E, W>& b, T* const* out, int64_t valid) {
   if constexpr (M == 1) {
     block<E, T, 1, V>(b, out, valid);
   } else if (b.tile->count == M) {
@@ -112,8 +113,8 @@ ISA_INLINE void block_of(const Block<E>& b, T* const* out, int64_t valid) {
 }
 
 // All points of a run for one tile of the band; row[m] is where output m's points go.
-template <typename T, typename E>
-ISA_TARGET void tile_of(Block<E>& b, T** row, int64_t points, Prefetch& next) {
+template <typename T, typename E, typename W>
+ISA_TARGET void tile_of(Block<E, W>& b, T** row, int64_t points, Prefetch& next) {
   constexpr int L = kLanes<Accumulator<T>>;
   for (int64_t p = 0; p < points;) {
     const int64_t left = points - p;
@@ -133,9 +134,10 @@ ISA_TARGET void tile_of(Block<E>& b, T** row, int64_t points, Prefetch& next) {
   }
 }
 
-// One run of points, packed at `in`, through the tiles [first, last) of a band; `output` is a buffer like it.
-template <typename T, typename E>
-ISA_TARGET void run_tiles(const TransformJob<T>& job, const Band& band, int64_t inputs, const E* packed, const Run& run,
+// One run of points, packed at `in`, through the tiles [first, last) of a band; `output` is a buffer like it. weights(tile)
+// is where the tile's weights are.
+template <typename T, typename E, typename Weights>
+ISA_TARGET void run_tiles(const TransformJob<T>& job, const Band& band, int64_t inputs, const Weights& weights, const Run& run,
                           const E* in, Accumulator<T>* output, int64_t first, int64_t last, Prefetch& next) {
   using A = Accumulator<T>;
   const int64_t columns = job.points.columns;
@@ -143,7 +145,7 @@ ISA_TARGET void run_tiles(const TransformJob<T>& job, const Band& band, int64_t 
   for (int64_t t = first; t < last; ++t) {
     const Tile& tile = band.tiles[t];
     const int32_t* channel = band.channel.data() + tile.first;
-    Block<E> b{&tile, in, inputs, columns, packed + tile.weight, {}, job.relu, direct && job.stream};
+    Block<E, decltype(weights(tile))> b{&tile, in, inputs, columns, weights(tile), {}, job.relu, direct && job.stream};
     if (job.bias)
       for (int m = 0; m < tile.count; ++m) b.bias[m] = job.bias[channel[m]];
     if (direct) {
@@ -184,7 +186,7 @@ ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_
   using A = Accumulator<T>;
   const Band& band = *job.band;
   const int64_t columns = job.points.columns, buffers = columns * (2 * band.inputs + band.outputs);
-  const int64_t own_weights = job.packed ? 0 : band.weights + (job.paired ? job.paired->weights : 0);
+  const int64_t own_weights = job.packed || job.weight_in_place ? 0 : band.weights + (job.paired ? job.paired->weights : 0);
   A* const input = static_cast<A*>(scratch(sizeof(A) * (buffers + own_weights)));
   A* const output = input + columns * band.inputs;
   Pair* const pairs = reinterpret_cast<Pair*>(output + columns * band.outputs);
@@ -217,7 +219,17 @@ ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_
           pack_pairs(job.weight, band, used, own, needed.first, needed.last);
           weight_pairs = own;
         }
-        run_tiles<T, Pair>(job, used, band.inputs / 2, weight_pairs, run, pairs, output, first, last, next);
+        const auto at = [&](const Tile& tile) { return PackedSteps<Pair>(weight_pairs, tile); };
+        run_tiles<T, Pair>(job, used, band.inputs / 2, at, run, pairs, output, first, last, next);
+        continue;
+      }
+    }
+    if constexpr (std::is_same_v<T, A>) {
+      if (job.weight_in_place) {
+        const auto row = [&](const Tile& tile) { return FilterRows<A>(job.weight.weight, band, tile); };
+        const auto tap = [&](const Tile& tile) { return FilterTaps<A>(job.weight, band, tile); };
+        if (job.weight.transposed) run_tiles<T, A>(job, band, band.inputs, tap, run, input, output, first, last, next);
+        else run_tiles<T, A>(job, band, band.inputs, row, run, input, output, first, last, next);
         continue;
       }
     }
@@ -226,6 +238,7 @@ ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_
       pack_weight(job.weight, band, input + buffers, needed.first, needed.last);
       weights = input + buffers;
     }
-    run_tiles<T, A>(job, used, band.inputs, weights, run, input, output, first, last, next);
+    const auto at = [&](const Tile& tile) { return PackedSteps<A>(weights, tile); };
+    run_tiles<T, A>(job, used, band.inputs, at, run, input, output, first, last, next);
   }
 }

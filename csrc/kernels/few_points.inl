@@ -12,13 +12,49 @@ constexpr int64_t few_row(int64_t channels, int64_t width) {
   return channels + width + kLanes<A>;
 }
 
+// Pixels of one planar image as rows.
+template <typename T>
+ISA_TARGET void few_pixels(const T* from, int64_t channel_stride, int64_t channels, int64_t pixels, int64_t row, Accumulator<T>* to) {
+  using A = Accumulator<T>;
+  constexpr int L = kLanes<A>;
+  for (; pixels >= L; pixels -= L, from += L, to += L * row) {
+    int64_t c = 0;
+    for (; c + L <= channels; c += L) {
+      Vec<A> v[L];
+#pragma GCC unroll 16
+      for (int l = 0; l < L; ++l) v[l] = load(from + (c + l) * channel_stride);
+      transpose<A>(v);
+#pragma GCC unroll 16
+      for (int p = 0; p < L; ++p) store(to + p * row + c, v[p]);
+    }
+    for (; c < channels; ++c)
+      for (int p = 0; p < L; ++p) to[p * row + c] = widen(from[c * channel_stride + p]);
+  }
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t p = 0; p < pixels; ++p) to[p * row + c] = widen(from[c * channel_stride + p]);
+}
+
 template <typename T>
 ISA_TARGET void few_rows(const View<const T>& x, int64_t point_begin, int64_t point_end, int64_t row, int64_t filled,
                          Accumulator<T>* to) {
+  using A = Accumulator<T>;
+  for (int64_t n = point_begin, pixels; n < point_end; n += pixels) {
+    const int64_t pixel = n % x.pixels;
+    pixels = std::min(point_end - n, x.pixels - pixel);
+    const T* from = x.data + n / x.pixels * x.batch_stride + pixel * x.pixel_stride;
+    A* const first = to + (n - point_begin) * row;
+    if (x.rows()) {
+      for (int64_t p = 0; p < pixels; ++p)
+        for (int64_t c = 0; c < x.channels; ++c) first[p * row + c] = widen(from[p * x.pixel_stride + c]);
+    } else {
+      few_pixels(from, x.channel_stride, x.channels, pixels, row, first);
+    }
+  }
+  if (filled == x.channels) return;
+  const int64_t again = std::min(filled, 2 * x.channels);
   for (int64_t n = point_begin; n < point_end; ++n, to += row) {
-    const T* from = x.data + n / x.pixels * x.batch_stride + n % x.pixels * x.pixel_stride;
-    for (int64_t c = 0; c < x.channels; ++c) to[c] = widen(from[c * x.channel_stride]);
-    for (int64_t c = x.channels; c < filled; ++c) to[c] = c < 2 * x.channels ? to[c - x.channels] : 0;
+    __builtin_memcpy(to + x.channels, to, (again - x.channels) * sizeof(A));
+    for (int64_t c = again; c < filled; ++c) to[c] = 0;
   }
 }
 
@@ -120,7 +156,18 @@ ISA_TARGET void few_weight_grad(const FewPointsJob<T>& job, int64_t filter_begin
   for (int64_t o = filter_begin; o < filter_end; ++o) {
     const A* const from = x + mod(job.windows.start[o], channels);
     T* const to = job.weight_grad + o * width;
-    for (int64_t k = 0; k < width; k += L) {
+    int64_t k = 0;
+    for (; k + 4 * L <= width; k += 4 * L) {
+      Vec<A> sum[4] = {};
+      for (int64_t p = 0; p < points; ++p) {
+        const Vec<A> g = broadcast(grad[p * filters + o]);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) sum[i] += g * load(from + p * row + k + i * L);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) store(to + k + i * L, sum[i]);
+    }
+    for (; k < width; k += L) {
       Vec<A> sum{};
       for (int64_t p = 0; p < points; ++p) sum += broadcast(grad[p * filters + o]) * load(from + p * row + k);
       if (k + L <= width) {

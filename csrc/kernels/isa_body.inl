@@ -2,6 +2,7 @@
 #include "simd.inl"
 #include "tiles.inl"
 #include "pack_weight.inl"
+#include "weight_source.inl"
 #include "channel_transform.inl"
 #include "weight_grad_pairs.inl"
 #include "weight_grad_outer.inl"

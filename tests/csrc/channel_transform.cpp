@@ -143,7 +143,9 @@ struct Problem {
     const auto share = [](int64_t items, int64_t, const auto& body) { shared_out(items, body); };
     const Weight<T> source{weight.data(), filter_stride, tap_stride};
     plan.pack(source, packed.data(), share);
-    TransformJob<T> job = plan.job(source, random(0, 1) ? packed.data() : nullptr, bias, relu, in.read(), out.view, random(1, 4));
+    TransformJob<T> job = plan.job(source, bias, relu, in.read(), out.view, random(1, 4));
+    if (random(0, 1)) plan.use(job, packed.data());
+    else if (std::is_same_v<T, Accumulator<T>> && tap_stride == 1) job.weight_in_place = random(0, 1);
     if (random(0, 1)) {  // not as planned
       const int64_t together = (job.out.rows() ? job.out.channels : job.out.pixels) * sizeof(T);
       job.stream = out.gap == 0 && out.shift == 0 && together % 64 == 0;
@@ -153,6 +155,16 @@ struct Problem {
     const auto run = kernels<T>().transform;
     shared_out(job.points.count * job.groups, [&](int64_t begin, int64_t end) { run(job, begin, end); });
   }
+
+  // The kernels of few points take any number of them.
+  FewPointsJob<T> few_points() {
+    FewPointsJob<T> job{};
+    job.windows = windows;
+    job.weight = weight.data();
+    job.filter_stride = filter_stride;
+    return job;
+  }
+  bool few() const { return tap_stride == 1 && random(0, 1); }
 
   void check_forward() {
     Strided<T> y(s.batch, s.out_channels, s.pixels, random(0, 1)), wanted = y;
@@ -164,7 +176,16 @@ struct Problem {
       for (int64_t k = 0; k < s.width; ++k) sum += w(o, k) * widen(x.at(b, channel(o, k), p));
       return relu && sum < 0 ? 0 : sum;
     });
-    transform(false, with_bias ? bias.data() : nullptr, relu, x, y);
+    if (few()) {
+      FewPointsJob<T> job = few_points();
+      job.bias = with_bias ? bias.data() : nullptr;
+      job.relu = relu;
+      job.x = x.read();
+      job.out = y.view;
+      shared_out(s.out_channels, [&](int64_t begin, int64_t end) { kernels<T>().few_forward(job, begin, end); });
+    } else {
+      transform(false, with_bias ? bias.data() : nullptr, relu, x, y);
+    }
     for (size_t i = 0; i < y.memory.size(); ++i) expect(y.memory[i], widen(wanted.memory[i]), s, "forward");
   }
 
@@ -179,7 +200,14 @@ struct Problem {
         for (int64_t k = 0; k < s.width; ++k)
           for (int64_t p = 0; p < s.pixels; ++p) at(b, channel(o, k), p) += w(o, k) * widen(grad.at(b, o, p));
     wanted.each(at);
-    transform(true, nullptr, false, grad, dx);
+    if (few()) {
+      FewPointsJob<T> job = few_points();
+      job.x = grad.read();
+      job.out = dx.view;
+      shared_out(s.batch * s.pixels, [&](int64_t begin, int64_t end) { kernels<T>().few_input_grad(job, begin, end); });
+    } else {
+      transform(true, nullptr, false, grad, dx);
+    }
     for (size_t i = 0; i < dx.memory.size(); ++i) expect(dx.memory[i], widen(wanted.memory[i]), s, "input gradient");
   }
 
@@ -199,9 +227,20 @@ struct Problem {
   }
 
   void check_weight_grad() {
+    std::vector<T> found(s.out_channels * s.width);
+    planned_weight_grad(found);
+    expect_weight_grad(found, "weight gradient");
+    FewPointsJob<T> job = few_points();
+    job.x = x.read();
+    job.grad = grad.read();
+    job.weight_grad = found.data();
+    shared_out(s.out_channels, [&](int64_t begin, int64_t end) { kernels<T>().few_weight_grad(job, begin, end); });
+    expect_weight_grad(found, "weight gradient of few points");
+  }
+
+  void planned_weight_grad(std::vector<T>& found) {
     const WeightGradPlan<T> plan(windows, x.read(), grad.read(), random(1, 4));
     const WeightGrad<T>& kernel = plan.kernel();
-    std::vector<T> found(s.out_channels * s.width);
     WeightGradJob<T> job = plan.job(nullptr, found.data());
     if (random(0, 1)) {  // not as planned
       job.points = tiles_of_points(job.x, random(1, kernel.most_points), kernel.points_per_vector);
@@ -213,12 +252,15 @@ struct Problem {
     job.partial = partial.data();
     shared_out(job.chunks * job.groups, [&](int64_t begin, int64_t end) { kernel.run(job, begin, end); });
     shared_out(plan.tiles(), [&](int64_t begin, int64_t end) { kernel.finish(job, begin, end); });
+  }
+
+  void expect_weight_grad(const std::vector<T>& found, const char* what) {
     for (int64_t o = 0; o < s.out_channels; ++o)
       for (int64_t tap = 0; tap < s.width; ++tap) {
         double sum = 0;
         for (int64_t b = 0; b < s.batch; ++b)
           for (int64_t p = 0; p < s.pixels; ++p) sum += widen(grad.at(b, o, p)) * widen(x.at(b, channel(o, tap), p));
-        expect(found[o * s.width + tap], sum, s, job.in_place ? "weight gradient in place" : "weight gradient");
+        expect(found[o * s.width + tap], sum, s, what);
       }
   }
 };

@@ -58,7 +58,8 @@ void check_far(bool rows, bool images, int64_t width) {
   const Weight<T> source{weight.data(), s.width, 1};
   plan.pack(source, packed.data(), at_once);
   const auto read = [&](const T* data, int64_t c) { return look(data, c); };
-  const TransformJob<T> job = plan.job(source, packed.data(), nullptr, false, read(in.data, s.in_channels), y, 1);
+  TransformJob<T> job = plan.job(source, nullptr, false, read(in.data, s.in_channels), y, 1);
+  plan.use(job, packed.data());
   kernels<T>().transform(job, (job.points.count - kTiles) * job.groups, job.points.count * job.groups);
   for (int64_t point = points - kFilled; point < points; ++point)
     for (int64_t o = 0; o < s.out_channels; ++o) {
