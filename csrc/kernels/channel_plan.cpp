@@ -97,7 +97,8 @@ WeightGradPlan<T>::WeightGradPlan(const Windows& windows, View<const T> x, View<
   job_.points = tiles_of_points(x, points, step);
   job_.in_place = wide ? x.rows() && job_.points.images_per_tile == 0 : planes;
   job_.partial_stride = kernel_->partial_size(*band_);
-  const int64_t affordable = x.points() * windows.out_channels / 20 / job_.partial_stride;  // 5 % of the output
+  constexpr int64_t kPart = 20 * static_cast<int64_t>(sizeof(Accumulator<T>) / sizeof(T));  // 5 % of the output's bytes
+  const int64_t affordable = x.points() * windows.out_channels / kPart / job_.partial_stride;
   job_.chunks = std::min(job_.points.count, std::max<int64_t>(2, std::min<int64_t>(64, affordable)));
   const int64_t per_thread = planes && !wide ? 4 : 1;  // nothing is packed twice
   job_.groups = std::max<int64_t>(1, std::min(tiles(), (per_thread * threads + job_.chunks - 1) / job_.chunks));

@@ -58,6 +58,11 @@ ISA_INLINE Half16 to_bfloat16(Vec<float> v) {  // to nearest, ties to even; NaN 
   return __builtin_convertvector((rounded & ~nan) | (quiet & nan), Half16);
 #endif
 }
+// Lane by lane: low in the first half of a word, high in the second. To be moved, not to be computed with.
+ISA_INLINE Vec<float> pair_of_bfloat16(Vec<float> low, Vec<float> high) {
+  const Word first = __builtin_convertvector(to_bfloat16(low), Word), second = __builtin_convertvector(to_bfloat16(high), Word);
+  return reinterpret_cast<Vec<float>>(first | second << 16);
+}
 ISA_INLINE void store(BFloat16* p, Vec<float> v) { *reinterpret_cast<LooseHalf16*>(p) = to_bfloat16(v); }
 
 ISA_INLINE void multiply_add(Vec<float>& sum, Vec<float> a, Vec<float> b) { sum += a * b; }

@@ -57,8 +57,9 @@ struct Prefetch {
   }
 };
 
-template <typename T>
-ISA_TARGET void pack_plane(const T* from, int64_t n, Accumulator<T>* to) {
+// To: what the points are kept as, T or its accumulator.
+template <typename T, typename To>
+ISA_TARGET void pack_plane(const T* from, int64_t n, To* to) {
   constexpr int L = kLanes<Accumulator<T>>;
   int64_t i = 0;
   for (; i + L <= n; i += L) store(to + i, load(from + i));
@@ -75,20 +76,19 @@ ISA_INLINE void copy_pixels(const From* from, int64_t n, To* to) {
   }
 }
 
-template <int N, typename T>
-ISA_INLINE void pack_images(const T* from, int64_t stride, int64_t images, int64_t pixels, Accumulator<T>* to) {
+template <int N, typename T, typename To>
+ISA_INLINE void pack_images(const T* from, int64_t stride, int64_t images, int64_t pixels, To* to) {
   for (int64_t b = 0; b < images; ++b) copy_pixels<N>(from + b * stride, pixels, to + b * pixels);
 }
 
 // The channels [begin, end) of the tensor; channel c goes to row position[c] of the buffer. Columns from run.points() up to
 // the next whole vector are zero.
-template <typename T>
-ISA_TARGET void pack_planes(const View<const T>& x, const Run& run, const int32_t* position, int64_t columns,
-                            Accumulator<T>* buffer) {
+template <typename T, typename To>
+ISA_TARGET void pack_planes(const View<const T>& x, const Run& run, const int32_t* position, int64_t columns, To* buffer) {
   constexpr int L = kLanes<Accumulator<T>>;
   const int64_t points = run.points(), padded = (points + L - 1) / L * L;
   for (int64_t c = 0; c < x.channels; ++c) {
-    Accumulator<T>* to = buffer + position[c] * columns;
+    To* to = buffer + position[c] * columns;
     const T* from = x.data + run.image * x.batch_stride + c * x.channel_stride + run.pixel * x.pixel_stride;
     if (run.images == 1) {
       pack_plane(from, run.pixels, to);
@@ -101,13 +101,12 @@ ISA_TARGET void pack_planes(const View<const T>& x, const Run& run, const int32_
     } else {
       pack_images<0>(from, x.batch_stride, run.images, run.pixels, to);
     }
-    for (int64_t i = points; i < padded; ++i) to[i] = 0;
+    for (int64_t i = points; i < padded; ++i) to[i] = To{};
   }
 }
 
-template <typename T>
-ISA_TARGET void pack_rows(const View<const T>& x, const Run& run, const int32_t* position, int64_t columns,
-                          Accumulator<T>* buffer) {
+template <typename T, typename To>
+ISA_TARGET void pack_rows(const View<const T>& x, const Run& run, const int32_t* position, int64_t columns, To* buffer) {
   using A = Accumulator<T>;
   constexpr int L = kLanes<A>;
   const int64_t points = run.points();
@@ -118,7 +117,22 @@ ISA_TARGET void pack_rows(const View<const T>& x, const Run& run, const int32_t*
       const int64_t point = n + (r < count ? r : count - 1);
       row[r] = x.data + (run.image + point / run.pixels) * x.batch_stride + (run.pixel + point % run.pixels) * x.pixel_stride;
     }
-    for (int64_t c = 0; c < x.channels; c += L) {
+    int64_t c = 0;
+    if constexpr (std::is_same_v<T, BFloat16>) {  // two channels are turned as one
+      for (; count == L && c + 2 * L <= x.channels; c += 2 * L) {
+        Vec<A> v[L];
+#pragma GCC unroll 16
+        for (int r = 0; r < L; ++r) v[r] = load(reinterpret_cast<const A*>(row[r] + c));
+        transpose<A>(v);
+#pragma GCC unroll 16
+        for (int l = 0; l < L; ++l) {
+          const Word pair = reinterpret_cast<Word>(v[l]);
+          store(buffer + position[c + 2 * l] * columns + n, reinterpret_cast<Vec<A>>(pair << 16));
+          store(buffer + position[c + 2 * l + 1] * columns + n, reinterpret_cast<Vec<A>>(pair & 0xffff0000));
+        }
+      }
+    }
+    for (; c < x.channels; c += L) {
       const int64_t width = x.channels - c < L ? x.channels - c : L;
       Vec<A> v[L];
       if (width == L && count == L) {
@@ -138,9 +152,8 @@ ISA_TARGET void pack_rows(const View<const T>& x, const Run& run, const int32_t*
   }
 }
 
-template <typename T>
-ISA_TARGET void pack_points(const View<const T>& x, const Run& run, const int32_t* position, int64_t columns,
-                            Accumulator<T>* buffer) {
+template <typename T, typename To>
+ISA_TARGET void pack_points(const View<const T>& x, const Run& run, const int32_t* position, int64_t columns, To* buffer) {
   x.rows() ? pack_rows(x, run, position, columns, buffer) : pack_planes(x, run, position, columns, buffer);
 }
 
@@ -148,22 +161,14 @@ ISA_TARGET void pack_points(const View<const T>& x, const Run& run, const int32_
 template <typename T>
 using PackedPoint = std::conditional_t<HAS_PAIR_DOT && std::is_same_v<T, BFloat16>, BFloat16, Accumulator<T>>;
 
-// Packs into `to`, by way of `wide` where the two types differ; `used` columns are written, those past the points as zeros.
+// `used` columns are written, those past the points as zeros.
 template <typename T>
 ISA_TARGET void pack_narrow(const View<const T>& x, const Run& run, const int32_t* position, int64_t columns, int64_t used,
-                            Accumulator<T>* wide, PackedPoint<T>* to) {
-  using A = Accumulator<T>;
-  constexpr int L = kLanes<A>;
-  if constexpr (std::is_same_v<PackedPoint<T>, A>) {
-    pack_points(x, run, position, columns, to);
-  } else {
-    const int64_t packed = (run.points() + L - 1) / L * L;
-    pack_points(x, run, position, columns, wide);
-    for (int64_t c = 0; c < x.channels; ++c) {
-      for (int64_t n = 0; n < packed; n += L) store(to + c * columns + n, load(wide + c * columns + n));
-      for (int64_t n = packed; n < used; n += L) store(to + c * columns + n, Vec<A>{});
-    }
-  }
+                            PackedPoint<T>* to) {
+  constexpr int L = kLanes<Accumulator<T>>;
+  pack_points(x, run, position, columns, to);
+  for (int64_t n = (run.points() + L - 1) / L * L; n < used; n += L)
+    for (int64_t c = 0; c < x.channels; ++c) store(to + c * columns + n, Vec<Accumulator<T>>{});
 }
 
 // The channels of the output tensor listed, from consecutive rows of the buffer. Image by image: neighbouring channels of
@@ -209,6 +214,22 @@ ISA_TARGET void unpack_rows(const Accumulator<T>* buffer, int64_t columns, const
       row[r] = y.data + (run.image + (n + r) / run.pixels) * y.batch_stride + (run.pixel + (n + r) % run.pixels) * y.pixel_stride;
     int64_t c = 0;
     if (count == L) {
+      if constexpr (std::is_same_v<T, BFloat16>) {  // two channels are turned as one, and fill a cache line
+        for (; c + 2 * L <= y.channels; c += 2 * L) {
+          Vec<A> v[L];
+#pragma GCC unroll 16
+          for (int l = 0; l < L; ++l) {
+            const A* from = buffer + (c + 2 * l) * columns + n;
+            v[l] = pair_of_bfloat16(load(from), load(from + columns));
+          }
+          transpose<A>(v);
+#pragma GCC unroll 16
+          for (int r = 0; r < L; ++r) {
+            A* const to = reinterpret_cast<A*>(row[r] + c);
+            streaming ? stream(to, v[r]) : store(to, v[r]);
+          }
+        }
+      }
       for (; c + L <= y.channels; c += L) {
         Vec<A> v[L];
 #pragma GCC unroll 16

@@ -2,9 +2,9 @@
 // a tile of sorted filters reads are covered by vectors; TILE_OUTPUTS x TILE_VECTORS sums stay in registers while the
 // points go by, each loading TILE_VECTORS vectors of its row of x and broadcasting one gradient for every filter. Lanes
 // outside a filter's window are computed and left out of the result. x: rows, in place or packed; grad: packed,
-// [filter][kOuterPoints].
+// [filter][kOuterColumns].
 
-constexpr int64_t kOuterPoints = 256;
+constexpr int64_t kOuterPoints = 256, kOuterColumns = kOuterPoints + 16;  // not a power of two: rows would share few cache sets
 
 // Channels of one point, or, of pairs, of two neighbouring points; `more` is false where there is no second one.
 template <typename E>
@@ -52,7 +52,7 @@ ISA_TARGET __attribute__((noinline)) void outer_block(const G* grad, const E* co
     for (int v = 0; v < V; ++v) channel[v] = load_channels(row[v], row_stride, p + step <= points);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-      const auto g = broadcast_points(grad + m * kOuterPoints + p);
+      const auto g = broadcast_points(grad + m * kOuterColumns + p);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) multiply_add(sum[v][m], g, channel[v]);
     }
@@ -116,7 +116,7 @@ ISA_TARGET void add_outer(const Band& band, int64_t tile_begin, int64_t tile_end
   for (int64_t t = tile_begin; t < tile_end; ++t) {
     const Tile& tile = band.tiles[t];
     const Cover cover(tile, band.inputs, L);
-    const G* const g = grad + tile.first * kOuterPoints;
+    const G* const g = grad + tile.first * kOuterColumns;
     for (int64_t v = 0, vectors = cover.vectors(); v < vectors;) {
       const int count = vectors_at_once(vectors - v);
       const E* rows[TILE_VECTORS];
@@ -143,9 +143,9 @@ ISA_TARGET void outer(const WeightGradJob<T>& job, int64_t item_begin, int64_t i
   const int64_t tiles = static_cast<int64_t>(band.tiles.size()), row_stride = band.inputs + L;
   using Packed = PackedPoint<T>;
   const int64_t most = std::max(band.inputs, band.outputs);
-  A* const wide = static_cast<A*>(scratch(sizeof(A) * kOuterPoints * (most + band.outputs + row_stride)));
-  Packed* const grad = reinterpret_cast<Packed*>(wide + kOuterPoints * most);
-  Packed* const rows = grad + kOuterPoints * band.outputs;
+  A* const wide = static_cast<A*>(scratch(sizeof(A) * kOuterColumns * (most + band.outputs + row_stride)));
+  Packed* const grad = reinterpret_cast<Packed*>(wide + kOuterColumns * most);
+  Packed* const rows = grad + kOuterColumns * band.outputs;
   for (int64_t item = item_begin; item < item_end; ++item) {
     const int64_t chunk = item / job.groups, group = item % job.groups;
     const int64_t first = tiles * group / job.groups, last = tiles * (group + 1) / job.groups;
@@ -164,7 +164,7 @@ ISA_TARGET void outer(const WeightGradJob<T>& job, int64_t item_begin, int64_t i
       if (index + 1 < index_end)
         next = Ahead(job, run_of(job.points, index + 1, job.x.batch, job.x.pixels), size / L / TILE_OUTPUTS / TILE_VECTORS + 1);
       constexpr int64_t step = kPointsPerVector<T>;
-      pack_narrow(job.grad, run, band.rank.data(), kOuterPoints, (run.points() + step - 1) / step * step, wide, grad);
+      pack_narrow(job.grad, run, band.rank.data(), kOuterColumns, (run.points() + step - 1) / step * step, grad);
       if (job.in_place) {
         const T* x = job.x.data + run.image * job.x.batch_stride + run.pixel * job.x.pixel_stride;
         add_outer<T>(band, first, last, x, job.x.pixel_stride, grad, run.pixels, partial, nothing_yet, next);
@@ -173,8 +173,8 @@ ISA_TARGET void outer(const WeightGradJob<T>& job, int64_t item_begin, int64_t i
       if (!job.x.rows() && run.pixels % L == 0) {
         rows_from_images(job.x, run, rows, row_stride);
       } else {
-        pack_points(job.x, run, band.position.data(), kOuterPoints, wide);
-        rows_from_planes(wide, band.inputs, kOuterPoints, run.points(), rows, row_stride);
+        pack_points(job.x, run, band.position.data(), kOuterColumns, wide);
+        rows_from_planes(wide, band.inputs, kOuterColumns, run.points(), rows, row_stride);
       }
       add_outer<Packed>(band, first, last, rows, row_stride, grad, run.points(), partial, nothing_yet, next);
     }

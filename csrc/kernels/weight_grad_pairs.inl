@@ -109,8 +109,8 @@ ISA_TARGET void pairs(const WeightGradJob<T>& job, int64_t item_begin, int64_t i
   const Band& band = *job.band;
   const int64_t columns = job.points.columns, tiles = static_cast<int64_t>(band.tiles.size());
   using Packed = PackedPoint<T>;
-  A* const wide = job.in_place ? nullptr : static_cast<A*>(scratch(2 * sizeof(A) * columns * (band.inputs + band.outputs)));
-  Packed* const x = reinterpret_cast<Packed*>(wide + columns * std::max(band.inputs, band.outputs));
+  const int64_t packed = job.in_place ? 0 : columns * (band.inputs + band.outputs);
+  Packed* const x = static_cast<Packed*>(scratch(sizeof(Packed) * packed));
   Packed* const grad = x + columns * band.inputs;
   for (int64_t item = item_begin; item < item_end; ++item) {
     const int64_t chunk = item / job.groups, group = item % job.groups;
@@ -135,8 +135,8 @@ ISA_TARGET void pairs(const WeightGradJob<T>& job, int64_t item_begin, int64_t i
       }
       constexpr int64_t step = kPointsPerVector<T>;
       const int64_t used = (run.points() + step - 1) / step * step;
-      pack_narrow(job.x, run, band.position.data(), columns, used, wide, x);
-      pack_narrow(job.grad, run, band.rank.data(), columns, used, wide, grad);
+      pack_narrow(job.x, run, band.position.data(), columns, used, x);
+      pack_narrow(job.grad, run, band.rank.data(), columns, used, grad);
       add_blocks<Packed>(band, first, last, Lines<Packed>{x, columns, 0}, Lines<Packed>{grad, columns, 0}, nullptr, 1, used,
                          partial, nothing_yet, next);
     }

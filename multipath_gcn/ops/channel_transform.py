@@ -97,7 +97,7 @@ def _transform(x, weight, windows, bias, activation, channel_dim) -> Tensor:
     if device != "meta" and torch.is_autocast_enabled(device):
         x, weight, bias = _autocast(torch.get_autocast_dtype(device), x, weight, bias)
     check(x, weight, bias, windows.in_channels, windows.out_channels, windows.width, channel_dim)
-    if _stock_is_best(x, windows):
+    if _stock_is_best(x, windows, channel_dim):
         return _stock(x, weight, bias, relu, channel_dim)
     start, order = _starts(windows, x)
     if torch.compiler.is_compiling():
@@ -105,17 +105,21 @@ def _transform(x, weight, windows, bias, activation, channel_dim) -> Tensor:
     return _derive("y", x, weight, (start, order, windows.in_channels, windows.width, channel_dim), bias, relu)
 
 
-def _stock_is_best(x: Tensor, windows: ChannelWindows) -> bool:
+def _stock_is_best(x: Tensor, windows: ChannelWindows, channel_dim: int) -> bool:
     """The one place that decides where PyTorch's own operator computes: dense windows, which skip nothing.
 
-    Not on CPU with AVX-512 in float32 from 256 rows or pixels on: there ours takes 0.4 to 1 times as long (cg = 1 in
-    benchmarks/results/channel_transform). Nor where deterministic algorithms are asked for, which ours are; nor on
-    empty images, which convolution refuses. While tracing, sizes may be unknown: a graph keeps PyTorch's operator.
+    Not on CPU with AVX-512 in float32 from 256 rows or pixels on, where ours takes 0.4 to 1 times as long (cg = 1 in
+    benchmarks/results/channel_transform), nor for fewer pixels of many channels: 0.15 to 0.8 times. Nor where
+    deterministic algorithms are asked for, which ours are; nor on empty images, which convolution refuses. While
+    tracing, sizes may be unknown: a graph keeps PyTorch's operator.
     """
     if not windows.is_dense or x.numel() == 0 or torch.are_deterministic_algorithms_enabled():
         return False
-    measured = x.dtype is torch.float32 and x.device.type == "cpu" and _AVX512 and not torch.compiler.is_compiling()
-    return not (measured and x.numel() >= 256 * windows.in_channels)
+    if x.dtype is not torch.float32 or x.device.type != "cpu" or not _AVX512 or torch.compiler.is_compiling():
+        return True
+    points, weights = x.numel() // windows.in_channels, windows.in_channels * windows.out_channels
+    large_weight = channel_dim == IMAGES and (points * weights >= 2**23 or (points <= 8 and weights >= 2**18))
+    return points < 256 and not large_weight
 
 
 def _stock(x, weight, bias, relu, channel_dim) -> Tensor:
@@ -233,7 +237,7 @@ class PackedWeight:
         if x.dtype is not self.dtype or x.device != self.device:
             got = f"{x.dtype} on {x.device}"
             raise ValueError(f"x must be like the packed weight ({self.dtype} on {self.device}), got {got}")
-        if _stock_is_best(x, windows):
+        if _stock_is_best(x, windows, channel_dim):
             return _stock(x, self.data, bias, relu, channel_dim)
         start, order = _starts(windows, x)
         if not self.native:
