@@ -58,7 +58,14 @@ ISA_INLINE Half16 to_bfloat16(Vec<float> v) {  // to nearest, ties to even; NaN 
   return __builtin_convertvector((rounded & ~nan) | (quiet & nan), Half16);
 #endif
 }
-// Lane by lane: low in the first half of a word, high in the second. To be moved, not to be computed with.
+// Pairs of neighbouring bfloat16, wherever they lie, in the lanes of floats: to be moved, not to be computed with.
+typedef uint32_t LooseWord __attribute__((vector_size(VECTOR_BYTES), aligned(2), may_alias));
+
+ISA_INLINE Vec<float> load_words(const BFloat16* p) {
+  return reinterpret_cast<Vec<float>>(*reinterpret_cast<const LooseWord*>(p));
+}
+ISA_INLINE void store_words(BFloat16* p, Vec<float> v) { *reinterpret_cast<LooseWord*>(p) = reinterpret_cast<Word>(v); }
+// Lane by lane: low in the first half of a word, high in the second.
 ISA_INLINE Vec<float> pair_of_bfloat16(Vec<float> low, Vec<float> high) {
   const Word first = __builtin_convertvector(to_bfloat16(low), Word), second = __builtin_convertvector(to_bfloat16(high), Word);
   return reinterpret_cast<Vec<float>>(first | second << 16);
@@ -70,8 +77,6 @@ ISA_INLINE void multiply_add(Vec<double>& sum, Vec<double> a, Vec<double> b) { s
 
 #if HAS_PAIR_DOT
 // Pairs of neighbouring points are read where any bfloat16 may lie.
-typedef uint32_t LooseWord __attribute__((vector_size(VECTOR_BYTES), aligned(2), may_alias));
-
 ISA_INLINE Word load(const Pair* p) { return *reinterpret_cast<const LooseWord*>(p); }
 ISA_INLINE void store(Pair* p, Word v) { *reinterpret_cast<LooseWord*>(p) = v; }
 ISA_INLINE Word broadcast(Pair pair) { return pair.bits - Word{}; }

@@ -122,7 +122,7 @@ ISA_TARGET void pack_rows(const View<const T>& x, const Run& run, const int32_t*
       for (; count == L && c + 2 * L <= x.channels; c += 2 * L) {
         Vec<A> v[L];
 #pragma GCC unroll 16
-        for (int r = 0; r < L; ++r) v[r] = load(reinterpret_cast<const A*>(row[r] + c));
+        for (int r = 0; r < L; ++r) v[r] = load_words(row[r] + c);
         transpose<A>(v);
 #pragma GCC unroll 16
         for (int l = 0; l < L; ++l) {
@@ -224,10 +224,8 @@ ISA_TARGET void unpack_rows(const Accumulator<T>* buffer, int64_t columns, const
           }
           transpose<A>(v);
 #pragma GCC unroll 16
-          for (int r = 0; r < L; ++r) {
-            A* const to = reinterpret_cast<A*>(row[r] + c);
-            streaming ? stream(to, v[r]) : store(to, v[r]);
-          }
+          for (int r = 0; r < L; ++r)
+            streaming ? stream(reinterpret_cast<A*>(row[r] + c), v[r]) : store_words(row[r] + c, v[r]);
         }
       }
       for (; c + L <= y.channels; c += L) {
