@@ -27,6 +27,7 @@ PACKED = OPS.channel_transform_packed.default
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.float16)
 ROWS, IMAGES = -1, 1  # where the channels are
 _AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+_AVX512_BF16 = _AVX512 and torch.cpu._is_avx512_bf16_supported()
 
 
 def channel_transform(
@@ -109,17 +110,20 @@ def _stock_is_best(x: Tensor, windows: ChannelWindows, channel_dim: int) -> bool
     """The one place that decides where PyTorch's own operator computes: dense windows, which skip nothing.
 
     Not on CPU with AVX-512 in float32 from 256 rows or pixels on, where ours takes 0.4 to 1 times as long (cg = 1 in
-    benchmarks/results/channel_transform), nor for fewer pixels of many channels: 0.15 to 0.8 times. Nor where
-    deterministic algorithms are asked for, which ours are; nor on empty images, which convolution refuses. While
-    tracing, sizes may be unknown: a graph keeps PyTorch's operator.
+    benchmarks/results/channel_transform), nor for fewer pixels of many channels: 0.15 to 0.8 times; nor in bfloat16 on
+    images of few channels: 0.55 to 0.7 times. Nor where deterministic algorithms are asked for, which ours are; nor on
+    empty images, which convolution refuses. While tracing, sizes may be unknown: a graph keeps PyTorch's operator.
     """
     if not windows.is_dense or x.numel() == 0 or torch.are_deterministic_algorithms_enabled():
         return False
-    if x.dtype is not torch.float32 or x.device.type != "cpu" or not _AVX512 or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return True
     points, weights = x.numel() // windows.in_channels, windows.in_channels * windows.out_channels
-    large_weight = channel_dim == IMAGES and (points * weights >= 2**23 or (points <= 8 and weights >= 2**18))
-    return points < 256 and not large_weight
+    images = channel_dim == IMAGES
+    if x.dtype is torch.float32 and _AVX512:
+        large_weight = images and (points * weights >= 2**23 or (points <= 8 and weights >= 2**18))
+        return points < 256 and not large_weight
+    return not (x.dtype is torch.bfloat16 and _AVX512_BF16 and images and points >= 256 and weights <= 2**14)
 
 
 def _stock(x, weight, bias, relu, channel_dim) -> Tensor:

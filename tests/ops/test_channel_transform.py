@@ -131,6 +131,27 @@ def test_dense_windows_are_the_stock_operators(deterministic, activation):
         torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("points", "channels"), [((1, 2, 2), 512), ((2, 4, 8), 384), ((1, 15, 17), 16), ((1, 16, 16), 16)]
+)
+def test_dense_windows_are_convolution_whoever_computes_them(points, channels, dtype):
+    batch, *size = points
+    x = torch.randn(batch, channels, *size, dtype=dtype, requires_grad=True)
+    weight = torch.randn(channels, channels, dtype=dtype, requires_grad=True)
+    y = channel_transform_2d(x, weight, ChannelWindows.dense(channels, channels))
+    grad = torch.randn_like(y)
+    wide = [t.detach().double().requires_grad_() for t in (x, weight)]
+    expected = F.conv2d(wide[0], wide[1][:, :, None, None])
+    pairs = [(y, expected)]
+    pairs += zip(
+        torch.autograd.grad(y, (x, weight), grad), torch.autograd.grad(expected, wide, grad.double()), strict=True
+    )
+    for found, wanted in pairs:
+        error = (found.double() - wanted).norm() / wanted.norm()
+        assert error < (1e-6 if dtype is torch.float32 else 5e-3)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 3, 6])
 def test_grouped_windows_are_grouped_convolution(groups):
     conv = nn.Conv2d(12, 18, 1, groups=groups)
