@@ -119,7 +119,7 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, const Tensor& start,
   dispatch(grad.scalar_type(), "channel_transform_input_grad", [&](auto element) {
     using T = decltype(element);
     const Windows windows = windows_of(start, order, in_channels, weight.size(1));
-    if (few_are_faster<T>(points_of(grad, channel_dim), weight.size(1))) {
+    if (few_input_grad_is_faster<T>(points_of(grad, channel_dim), weight.size(1))) {
       const Tensor taps = torch::stable::contiguous(weight);
       return run_few(windows, true, static_cast<const T*>(taps.const_data_ptr()), taps.size(1), std::nullopt, false, grad, dx,
                      channel_dim);

@@ -1,7 +1,6 @@
 // CPU kernel of channel_transform's weight gradient: checks, dtype, threads. The arithmetic is in kernels/.
 #include <torch/csrc/stable/library.h>
 
-
 #include "../check.h"
 #include "../kernels/channel_plan.h"
 #include "dtype.h"

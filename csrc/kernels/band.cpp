@@ -103,8 +103,6 @@ Band input_grad_band(const Windows& w, int outputs_per_tile) {
   cut_into_tiles(band, begin, end, band.inputs, outputs_per_tile);
   band.begin = begin;
   band.end = end;
-  band.rank.resize(band.outputs);
-  for (int64_t j = 0; j < band.outputs; ++j) band.rank[band.channel[j]] = static_cast<int32_t>(j);
   return band;
 }
 

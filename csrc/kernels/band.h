@@ -40,7 +40,7 @@ struct Band {
   std::vector<int32_t> position;  // channel of the input tensor -> i
   std::vector<int32_t> channel;   // j -> channel of the output tensor
   std::vector<int32_t> start;     // input gradient: i -> channel where the filter's window starts
-  std::vector<int32_t> rank;      // channel of the output tensor -> j
+  std::vector<int32_t> rank;      // forward: channel of the output tensor -> j
 };
 
 // The same band with tiles that step over pairs of inputs (2 i, 2 i + 1), for instructions that multiply pairs: a pair is

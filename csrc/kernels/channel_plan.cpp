@@ -2,7 +2,6 @@
 
 namespace multipath_gcn {
 
-
 template <typename T>
 TransformPlan<T>::TransformPlan(const Windows& windows, bool transposed) : windows_(windows), transposed_(transposed) {
   const Kernels<T>& k = kernels<T>();

@@ -100,6 +100,12 @@ bool few_are_faster(int64_t points, int64_t width) {
   return 4 + 0.04 * k < 1 + (in_place ? 0 : 0.7 * k / p) + k * filled / (32 * p);
 }
 
+// The input gradient sums through memory instead. Where the weight would be rearranged it was fitted by the points alone.
+template <typename T>
+bool few_input_grad_is_faster(int64_t points, int64_t width) {
+  return std::is_same_v<T, Accumulator<T>> ? few_are_faster<T>(points, width) : points <= kFewPoints;
+}
+
 // One table per instruction set.
 template <typename T>
 struct Kernels {
