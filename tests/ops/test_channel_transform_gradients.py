@@ -156,7 +156,11 @@ def test_inference_needs_no_gradient_and_leaves_no_trace():
 
 @pytest.mark.parametrize("layout", ["rows", "planar", "channels-last"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("size", [(4, 48, 67, 37, 41), (1, 512, 515, 2, 2)], ids=["many points", "few points"])
+@pytest.mark.parametrize(
+    "size",
+    [(4, 48, 67, 37, 41), (2, 512, 515, 4, 7), (1, 512, 515, 2, 2)],
+    ids=["many points", "weights in place", "few points"],
+)
 def test_the_bits_do_not_depend_on_the_threads(size, dtype, layout):
     (n, channels, filters, *pixels), results, before = size, [], torch.get_num_threads()
     windows = ChannelWindows.sliding(channels, filters, 2, 0.33)
