@@ -1,7 +1,7 @@
 // The instructions that C++ has no word for, from sm_80 on: asynchronous copies, matrix loads and matrix products; and the
 // dynamic shared memory and element types beside them. Nothing else in this folder contains assembly.
 //
-// tests/cuda/emulation.h defines the same names for the host, so that the kernels run, line by line, without a GPU.
+// tests/cuda/emulated_ptx.h defines the same names for the host, so that the kernels run, line by line, without a GPU.
 #pragma once
 #include <cstdint>
 

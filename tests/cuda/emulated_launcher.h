@@ -1,6 +1,6 @@
 // Runs launches on the emulation, over memory with an unmapped page on either side of every array.
 #pragma once
-#include "emulation.h"
+#include "emulated_ptx.h"
 //
 #include <sys/mman.h>
 #include <unistd.h>
