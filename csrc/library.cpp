@@ -18,4 +18,21 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   m.def(
       "channel_transform_packed(Tensor x, Tensor packed, Tensor? bias, Tensor start, Tensor order, "
       "int out_channels, int width, int channel_dim, bool relu) -> Tensor");
+
+  // Sparse matrices in CSR, A[i, j] = row_scale[i] weight[e] col_scale[j], what is None being 1, and their transposes:
+  // y[i, f] = sum_j A[i, j] x[j, f]; the same with drop(relu(y + bias)) and a bit for every value that has a slope
+#define MATRIX "Tensor rowptr, Tensor col, Tensor? weight, Tensor? row_scale, Tensor? col_scale"
+#define TRANSPOSED "Tensor? rowptr_t, Tensor? col_t, Tensor? weight_t"
+#define ACTIVATION "Tensor? bias, bool relu, float dropout, Tensor? seed"
+  m.def("propagate(Tensor x, " MATRIX ", " TRANSPOSED ") -> Tensor");
+  m.def("propagate_activated(Tensor x, " MATRIX ", " TRANSPOSED ", " ACTIVATION ") -> (Tensor, Tensor)");
+  m.def(
+      "propagate_weight_grad(Tensor grad, Tensor x, Tensor rowptr, Tensor col, Tensor? row_scale, Tensor? col_scale) "
+      "-> Tensor");
+  // y[i, f] = max or min over j of A[i, j] x[j, f], and the j
+  m.def("propagate_extreme(Tensor x, " MATRIX ", " TRANSPOSED ", bool largest) -> (Tensor, Tensor)");
+  m.def("propagate_extreme_grad(Tensor grad, Tensor source, " MATRIX ") -> Tensor");
+  // y[i, f] = drop(relu(x[i, f] + bias[f])), and its gradients by x and bias
+  m.def("activate(Tensor x, " ACTIVATION ") -> (Tensor, Tensor)");
+  m.def("activate_grad(Tensor grad, Tensor kept, float dropout) -> (Tensor, Tensor)");
 }

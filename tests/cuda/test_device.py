@@ -5,7 +5,8 @@ import functools
 import pytest
 import torch
 
-from multipath_gcn.ops import ChannelWindows, channel_transform, channel_transform_2d, reference
+from multipath_gcn.ops import ChannelWindows, channel_transform, channel_transform_2d
+from multipath_gcn.ops.reference import channel_transform as reference
 
 OPS = torch.ops.multipath_gcn
 WINDOWS = ChannelWindows.sliding(96, 80, 4, 0.5)

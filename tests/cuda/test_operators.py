@@ -7,7 +7,7 @@ import torch
 import transforms
 from transforms import GROUPS, OVERLAPS, any_windows, assert_exact, cases, check_operators, describe, named_windows
 
-from multipath_gcn.ops import reference
+from multipath_gcn.ops.reference import channel_transform as reference
 from multipath_gcn.windows import ChannelWindows
 
 DTYPES = (*transforms.DTYPES, torch.float16)

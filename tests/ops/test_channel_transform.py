@@ -24,7 +24,8 @@ from transforms import (
 
 import multipath_gcn
 from multipath_gcn import _native
-from multipath_gcn.ops import ChannelWindows, channel_transform, channel_transform_2d, reference
+from multipath_gcn.ops import ChannelWindows, channel_transform, channel_transform_2d
+from multipath_gcn.ops.reference import channel_transform as reference
 
 OPS = torch.ops.multipath_gcn
 

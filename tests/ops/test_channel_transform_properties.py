@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transforms import DTYPES, MEMORY, assert_exact, check_operators, source
 
-from multipath_gcn.ops import ChannelWindows, channel_transform, channel_transform_2d, reference
+from multipath_gcn.ops import ChannelWindows, channel_transform, channel_transform_2d
+from multipath_gcn.ops.reference import channel_transform as reference
 
 quick = settings(max_examples=150, deadline=None, derandomize=True)
 

@@ -8,8 +8,6 @@ Slow, and it holds all O K values of every row at once.
 import torch
 from torch import Tensor
 
-LIBRARY = None  # keeps what define() registered
-
 
 def channel_transform(x, weight, bias, start, order, channel_dim, relu) -> Tensor:
     y = torch.einsum("...ok,ok->...o", _windows(x, start, weight.size(1), channel_dim), _wide(weight))
@@ -65,29 +63,3 @@ def _like(x: Tensor, rows: Tensor, channel_dim: int) -> Tensor:
 def memory_format(x: Tensor, channel_dim: int) -> torch.memory_format:
     planar = channel_dim == -1 or x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last)
     return torch.contiguous_format if planar else torch.channels_last
-
-
-# The operators of csrc/library.cpp; a test compares the two.
-SCHEMAS = (
-    "channel_transform(Tensor x, Tensor weight, Tensor? bias, Tensor start, Tensor order, int channel_dim, "
-    "bool relu) -> Tensor",
-    "channel_transform_input_grad(Tensor grad, Tensor weight, Tensor start, Tensor order, int in_channels, "
-    "int channel_dim) -> Tensor",
-    "channel_transform_weight_grad(Tensor grad, Tensor x, Tensor start, Tensor order, int width, "
-    "int channel_dim) -> Tensor",
-    "channel_transform_pack(Tensor weight, Tensor start, Tensor order, int in_channels) -> Tensor",
-    "channel_transform_packed(Tensor x, Tensor packed, Tensor? bias, Tensor start, Tensor order, "
-    "int out_channels, int width, int channel_dim, bool relu) -> Tensor",
-)
-
-
-def define() -> None:
-    """Registers these functions as the operators, in place of the compiled ones."""
-    global LIBRARY
-    LIBRARY = torch.library.Library("multipath_gcn", "DEF")
-    for schema in SCHEMAS:
-        LIBRARY.define(schema)
-        name = schema.partition("(")[0]
-        for device in ("CPU", "CUDA"):
-            plain = torch.autocast(device.lower(), enabled=False)  # a kernel is below autocast
-            LIBRARY.impl(name, plain(globals()[name]), device)

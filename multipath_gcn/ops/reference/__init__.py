@@ -1,0 +1,52 @@
+"""Every operator in plain PyTorch: the definitions that the kernels are tested against, and their slow replacement."""
+
+import torch
+
+from multipath_gcn.ops.reference import activate, channel_transform, propagate
+from multipath_gcn.ops.reference.channel_transform import memory_format as memory_format
+
+LIBRARY = None  # keeps what define() registered
+
+_MATRIX = "Tensor rowptr, Tensor col, Tensor? weight, Tensor? row_scale, Tensor? col_scale"
+_TRANSPOSED = "Tensor? rowptr_t, Tensor? col_t, Tensor? weight_t"
+_ACTIVATION = "Tensor? bias, bool relu, float dropout, Tensor? seed"
+
+# The operators of csrc/library.cpp, by the module that defines them; a test compares the two.
+SCHEMAS = {
+    channel_transform: (
+        "channel_transform(Tensor x, Tensor weight, Tensor? bias, Tensor start, Tensor order, int channel_dim, "
+        "bool relu) -> Tensor",
+        "channel_transform_input_grad(Tensor grad, Tensor weight, Tensor start, Tensor order, int in_channels, "
+        "int channel_dim) -> Tensor",
+        "channel_transform_weight_grad(Tensor grad, Tensor x, Tensor start, Tensor order, int width, "
+        "int channel_dim) -> Tensor",
+        "channel_transform_pack(Tensor weight, Tensor start, Tensor order, int in_channels) -> Tensor",
+        "channel_transform_packed(Tensor x, Tensor packed, Tensor? bias, Tensor start, Tensor order, "
+        "int out_channels, int width, int channel_dim, bool relu) -> Tensor",
+    ),
+    propagate: (
+        f"propagate(Tensor x, {_MATRIX}, {_TRANSPOSED}) -> Tensor",
+        f"propagate_activated(Tensor x, {_MATRIX}, {_TRANSPOSED}, {_ACTIVATION}) -> (Tensor, Tensor)",
+        "propagate_weight_grad(Tensor grad, Tensor x, Tensor rowptr, Tensor col, Tensor? row_scale, "
+        "Tensor? col_scale) -> Tensor",
+        f"propagate_extreme(Tensor x, {_MATRIX}, {_TRANSPOSED}, bool largest) -> (Tensor, Tensor)",
+        f"propagate_extreme_grad(Tensor grad, Tensor source, {_MATRIX}) -> Tensor",
+    ),
+    activate: (
+        f"activate(Tensor x, {_ACTIVATION}) -> (Tensor, Tensor)",
+        "activate_grad(Tensor grad, Tensor kept, float dropout) -> (Tensor, Tensor)",
+    ),
+}
+
+
+def define() -> None:
+    """Registers these functions as the operators, in place of the compiled ones."""
+    global LIBRARY
+    LIBRARY = torch.library.Library("multipath_gcn", "DEF")
+    for module, schemas in SCHEMAS.items():
+        for schema in schemas:
+            LIBRARY.define(schema)
+            name = schema.partition("(")[0]
+            for device in ("CPU", "CUDA"):
+                plain = torch.autocast(device.lower(), enabled=False)  # a kernel is below autocast
+                LIBRARY.impl(name, plain(getattr(module, name)), device)
