@@ -5,9 +5,7 @@
 namespace multipath_gcn {
 namespace avx2 {
 
-#define ISA_TARGET __attribute__((target("avx2,fma")))
-#define HAS_PAIR_DOT 0
-#define VECTOR_BYTES 32
+#include "targets/avx2.inl"
 #define TILE_OUTPUTS 4
 #define TILE_VECTORS 2
 #include "isa_body.inl"

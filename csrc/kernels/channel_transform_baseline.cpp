@@ -3,9 +3,7 @@
 namespace multipath_gcn {
 namespace baseline {
 
-#define ISA_TARGET
-#define HAS_PAIR_DOT 0
-#define VECTOR_BYTES 16
+#include "targets/baseline.inl"
 #if defined(__aarch64__)  // 32 registers
 #define TILE_OUTPUTS 8
 #define TILE_VECTORS 3

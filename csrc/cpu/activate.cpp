@@ -1,0 +1,71 @@
+// CPU kernels of activate and activate_grad: checks, dtype, threads. The arithmetic is in kernels/.
+#include <torch/csrc/stable/library.h>
+
+#include <tuple>
+
+#include "activation.h"
+#include "huge_pages.h"
+
+namespace multipath_gcn {
+namespace {
+
+using torch::stable::parallel_for;
+
+constexpr int64_t kGrain = 1 << 15;  // values worth waking a thread for
+
+std::tuple<Tensor, Tensor> activate(const Tensor& x_, const std::optional<Tensor>& bias, bool relu, double dropout,
+                                    const std::optional<Tensor>& seed) {
+  const ActivationArgs args{bias, relu, dropout, seed};
+  check_features("x", x_);
+  check_activation(args, x_);
+  const Tensor x = rows_of(x_);
+  const int64_t rows = x.size(0), features = x.size(1);
+  Tensor y = on_huge_pages(torch::stable::new_empty(x, {rows, features}));
+  Tensor kept = empty_kept(x, rows, args);
+  if (y.numel() == 0) return {y, kept};
+  dispatch(x.scalar_type(), "activate", [&](auto element) {
+    using T = decltype(element);
+    const ActivationOperands<T> last(args, kept);
+    const ActivateJob<T> job{static_cast<const T*>(x.const_data_ptr()), x.stride(0), features,
+                             static_cast<T*>(y.mutable_data_ptr()), last.activation};
+    parallel_for(0, rows, 1 + kGrain / features,
+                 [&](int64_t begin, int64_t end) { activate_kernels<T>().activate(job, begin, end); });
+  });
+  return {y, kept};
+}
+
+std::tuple<Tensor, Tensor> activate_grad(const Tensor& grad_, const Tensor& kept, double dropout) {
+  check_features("grad", grad_);
+  STD_TORCH_CHECK(0 <= dropout && dropout < 1, "dropout must lie in [0, 1), got ", dropout);
+  const bool masks = check_kept(kept, grad_);
+  const Tensor grad = rows_of(grad_);
+  const int64_t rows = grad.size(0), features = grad.size(1);
+  Tensor dx = on_huge_pages(torch::stable::new_empty(grad, {rows, features}));
+  Tensor dbias = torch::stable::new_empty(grad, {features});
+  dispatch(grad.scalar_type(), "activate_grad", [&](auto element) {
+    using T = decltype(element);
+    using A = Accumulator<T>;
+    const int64_t sums = (rows + kRowsPerSum - 1) / kRowsPerSum;
+    std::vector<A> partial(sums * features);
+    const ActivateGradJob<T> job{static_cast<const T*>(grad.const_data_ptr()), grad.stride(0), rows, features,
+                                 masks ? static_cast<const uint8_t*>(kept.const_data_ptr()) : nullptr,
+                                 static_cast<A>(1 / (1 - dropout)), static_cast<T*>(dx.mutable_data_ptr()), partial.data()};
+    parallel_for(0, sums, 1 + kGrain / (kRowsPerSum * std::max<int64_t>(1, features)),
+                 [&](int64_t begin, int64_t end) { activate_kernels<T>().activate_grad(job, begin, end); });
+    T* const out = static_cast<T*>(dbias.mutable_data_ptr());
+    for (int64_t f = 0; f < features; ++f) {
+      A total = 0;
+      for (int64_t s = 0; s < sums; ++s) total += partial[s * features + f];
+      out[f] = narrow<T>(total);
+    }
+  });
+  return {dx, dbias};
+}
+
+STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CPU, m) {
+  m.impl("activate", TORCH_BOX(&activate));
+  m.impl("activate_grad", TORCH_BOX(&activate_grad));
+}
+
+}  // namespace
+}  // namespace multipath_gcn
