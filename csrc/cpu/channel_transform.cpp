@@ -5,6 +5,7 @@
 #include "../check.h"
 #include "../kernels/channel_plan.h"
 #include "dtype.h"
+#include "huge_pages.h"
 
 namespace multipath_gcn {
 namespace {
@@ -91,7 +92,7 @@ Tensor channel_transform(const Tensor& x, const Tensor& weight, const std::optio
   check_like("weight", weight, x);
   check_windows(start, order, x, in_channels, out_channels, weight.size(1));
   check_bias(bias, x, out_channels);
-  Tensor y = empty_like_with_channels(x, out_channels, channel_dim);
+  Tensor y = on_huge_pages(empty_like_with_channels(x, out_channels, channel_dim));
   if (y.numel() == 0) return y;
   dispatch(x.scalar_type(), "channel_transform", [&](auto element) {
     using T = decltype(element);
@@ -114,7 +115,7 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, const Tensor& start,
                   shape_text(grad));
   check_like("weight", weight, grad);
   check_windows(start, order, grad, in_channels, out_channels, weight.size(1));
-  Tensor dx = empty_like_with_channels(grad, in_channels, channel_dim);
+  Tensor dx = on_huge_pages(empty_like_with_channels(grad, in_channels, channel_dim));
   if (dx.numel() == 0) return dx;
   dispatch(grad.scalar_type(), "channel_transform_input_grad", [&](auto element) {
     using T = decltype(element);
@@ -152,7 +153,7 @@ Tensor channel_transform_packed(const Tensor& x, const Tensor& packed, const std
   const int64_t in_channels = channels(x, channel_dim);
   check_windows(start, order, x, in_channels, out_channels, width);
   check_bias(bias, x, out_channels);
-  Tensor y = empty_like_with_channels(x, out_channels, channel_dim);
+  Tensor y = on_huge_pages(empty_like_with_channels(x, out_channels, channel_dim));
   if (y.numel() == 0) return y;
   dispatch(x.scalar_type(), "channel_transform_packed", [&](auto element) {
     using T = decltype(element);

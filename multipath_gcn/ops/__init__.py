@@ -1,14 +1,18 @@
 """Operators on tensors and graphs."""
 
+from multipath_gcn.ops.activate import activate, dropout_mask
 from multipath_gcn.ops.channel_transform import PackedWeight, channel_transform, channel_transform_2d, pack_weight
-from multipath_gcn.ops.propagate import propagate
+from multipath_gcn.ops.propagate import precompute, propagate
 from multipath_gcn.windows import ChannelWindows
 
 __all__ = [
     "ChannelWindows",
     "PackedWeight",
+    "activate",
     "channel_transform",
     "channel_transform_2d",
+    "dropout_mask",
     "pack_weight",
+    "precompute",
     "propagate",
 ]

@@ -8,16 +8,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
-from multipath_gcn import _native
 from multipath_gcn.ops import reference
+from multipath_gcn.ops.native import OPS
 from multipath_gcn.windows import ChannelWindows
 
-if _native.mode() == "reference":
-    reference.define()
-else:
-    _native.load()
-
-OPS = torch.ops.multipath_gcn
 TRANSFORM = OPS.channel_transform.default
 INPUT_GRAD = OPS.channel_transform_input_grad.default
 WEIGHT_GRAD = OPS.channel_transform_weight_grad.default

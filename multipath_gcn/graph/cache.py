@@ -1,0 +1,53 @@
+"""Graphs made from ``edge_index`` and its like, kept while their tensors live unchanged.
+
+A training loop that gives its layers the same ``edge_index`` in every step has it normalised once. An entry is found by
+the tensors themselves and their version counters, never by their values or addresses alone, and dies with them.
+"""
+
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.typing import Adj, OptTensor
+
+from multipath_gcn.graph.graph import Graph
+from multipath_gcn.graph.versions import versions
+
+MOST = 32  # graphs; loaders of subgraphs make a new one for every batch
+_kept: OrderedDict[tuple, tuple[tuple, tuple, Graph]] = OrderedDict()
+
+
+def normalized(adjacency: Adj | Graph, edge_weight: OptTensor = None, **options: Any) -> Graph:
+    """:meth:`Graph.normalized`, of tensors seen before without doing it again."""
+    return _lookup(Graph.normalized, adjacency, edge_weight, options)
+
+
+def from_adjacency(adjacency: Adj | Graph, edge_weight: OptTensor = None, **options: Any) -> Graph:
+    """:meth:`Graph.from_adjacency`, of tensors seen before without doing it again."""
+    return _lookup(Graph.from_adjacency, adjacency, edge_weight, options)
+
+
+def _lookup(make: Any, adjacency: Adj | Graph, edge_weight: OptTensor, options: dict[str, Any]) -> Graph:
+    tensors = (adjacency,) if edge_weight is None else (adjacency, edge_weight)
+    if isinstance(adjacency, Graph) or not _can_be_kept(tensors):
+        return make(adjacency, edge_weight, **options)
+    key = (make.__name__, *map(id, tensors), *options.items())
+    references, counted, graph = _kept.get(key, ((), None, None))
+    same = len(references) == len(tensors) and all(r() is t for r, t in zip(references, tensors, strict=True))
+    if not same or counted != versions(*tensors):
+        graph = make(adjacency, edge_weight, **options)
+        references = tuple(weakref.ref(t, lambda _, key=key: _kept.pop(key, None)) for t in tensors)
+        _kept[key] = references, versions(*tensors), graph
+        if len(_kept) > MOST:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return graph
+
+
+def _can_be_kept(tensors: tuple) -> bool:
+    """Not what autograd or a trace goes through, nor what keeps no count of its changes."""
+    if torch.compiler.is_compiling() or not all(isinstance(t, Tensor) for t in tensors):
+        return False
+    return versions(*tensors) is not None and not any(t.requires_grad for t in tensors)
