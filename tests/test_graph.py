@@ -51,7 +51,12 @@ def test_symmetric_graph_is_its_own_transpose_and_a_directed_one_is_not():
 def test_operands_are_of_the_type_that_sums_are_kept_in(edges):
     graph = Graph.normalized(getattr(graphs, edges), num_nodes=6, dtype=torch.float64)
     assert (graph.weight is None) == (edges == "SIMPLE")  # without parallel edges no values are stored
-    for dtype, wide in (("float64", "float64"), ("float32", "float32"), ("bfloat16", "float32"), ("float16", "float32")):
+    for dtype, wide in (
+        ("float64", "float64"),
+        ("float32", "float32"),
+        ("bfloat16", "float32"),
+        ("float16", "float32"),
+    ):
         _, _, weight, row_scale, col_scale, *_ = graph.operands(getattr(torch, dtype))
         found = {t.dtype for t in (weight, row_scale, col_scale) if t is not None}
         assert found == {getattr(torch, wide)}

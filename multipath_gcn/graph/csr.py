@@ -5,6 +5,7 @@ from torch import Tensor
 from torch_geometric.typing import OptTensor
 
 from multipath_gcn.graph.forms import Entries, Shape
+from multipath_gcn.graph.versions import versions
 
 Csr = tuple[Tensor, Tensor, OptTensor]  # rowptr, col, weight
 _INT32_END = 2**31
@@ -49,6 +50,20 @@ def transposed(rowptr: Tensor, col: Tensor, shape: Shape) -> tuple[Tensor, Tenso
     order = col.argsort(stable=True)
     rowptr_t = rowptr_of(col[order].long(), shape[1]).to(rowptr.dtype)
     return rowptr_t, rows_of(rowptr, col.numel())[order].to(col.dtype), order
+
+
+class Structure:
+    """The transposed places of a matrix, found once for as long as its arrays are unchanged."""
+
+    def __init__(self):
+        self._found: tuple[Tensor, Tensor, Tensor] | None = None
+        self._seen: tuple | None = None
+
+    def of(self, rowptr: Tensor, col: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+        now = versions(rowptr, col)
+        if self._found is None or now is None or now != self._seen:
+            self._found, self._seen = transposed(rowptr, col, shape), now
+        return self._found
 
 
 def check(rowptr: Tensor, col: Tensor, shape: Shape) -> None:

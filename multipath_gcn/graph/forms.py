@@ -71,5 +71,7 @@ def _from_edge_list(edge_index: Tensor, edge_weight: OptTensor) -> Entries:
         if edge_weight.shape != source.shape:
             raise ValueError(f"edge_weight must have shape [{source.numel()}], got {list(edge_weight.shape)}")
         if edge_weight.device != source.device:
-            raise ValueError(f"edge_weight must be on the device of edge_index ({source.device}), got {edge_weight.device}")
+            raise ValueError(
+                f"edge_weight must be on the device of edge_index ({source.device}), got {edge_weight.device}"
+            )
     return target, source, edge_weight

@@ -56,7 +56,11 @@ class Graph:
     ):
         shape = (rowptr.numel() - 1,) * 2 if shape is None else (int(shape[0]), int(shape[1]))
         csr.check(rowptr, col, shape)
-        sizes = {"weight": (weight, col.numel()), "row_scale": (row_scale, shape[0]), "col_scale": (col_scale, shape[1])}
+        sizes = {
+            "weight": (weight, col.numel()),
+            "row_scale": (row_scale, shape[0]),
+            "col_scale": (col_scale, shape[1]),
+        }
         for name, (values, size) in sizes.items():
             if values is not None:
                 _check_values(name, values, size, rowptr.device)
@@ -79,6 +83,7 @@ class Graph:
         self._built = self.state
         self._made: dict[Any, Any] = {}  # what was made of these arrays, as they were at `_made_of`
         self._made_of = self._built
+        self._structure = csr.Structure()
         self.products = Products()
 
     @classmethod
@@ -174,12 +179,24 @@ class Graph:
             value = value * self.col_scale[self.col.long()]
         return value if self.weight is None else self.weight * value.to(self.weight.dtype)
 
+    def with_weight(self, weight: Tensor) -> "Graph":
+        """The same entries with other weights [nnz]; what is known of their places is shared."""
+        _check_values("weight", weight, self.num_entries, self.device)
+        graph = Graph._of(self.rowptr, self.col, weight, self.shape, self.row_scale, self.col_scale, False)
+        graph._structure = self._structure
+        return graph
+
+    def to_dense(self) -> Tensor:
+        """The matrix with all its zeros."""
+        value = self.value
+        return value.new_zeros(self.shape).index_put((self.row, self.col.long()), value)
+
     def transpose(self) -> "Graph":
         """The transposed matrix, built at the first call and kept."""
         return self if self.symmetric else self._keep("transpose", self._transposed)
 
     def _transposed(self) -> "Graph":
-        rowptr, col, entry = self._keep("structure", lambda: csr.transposed(self.rowptr, self.col, self.shape))
+        rowptr, col, entry = self._structure.of(self.rowptr, self.col, self.shape)
         weight = None if self.weight is None else self.weight[entry]
         return Graph._of(rowptr, col, weight, self.shape[::-1], self.col_scale, self.row_scale, False)
 
@@ -208,7 +225,15 @@ class Graph:
         if self.symmetric:
             return self.rowptr, self.col, weight, *scales, self.rowptr, self.col, weight
         other = self.transpose()
-        return self.rowptr, self.col, weight, *scales, other.rowptr, other.col, None if weight is None else other.weight.to(wide)
+        return (
+            self.rowptr,
+            self.col,
+            weight,
+            *scales,
+            other.rowptr,
+            other.col,
+            None if weight is None else other.weight.to(wide),
+        )
 
     def csr(self, dtype: torch.dtype) -> Tensor:
         """The matrix as a constant ``torch.sparse_csr`` tensor of type ``dtype``."""
@@ -259,7 +284,7 @@ class Graph:
 
     def _keep(self, key: Any, make: Any) -> Any:
         """What ``make`` returns, kept until an array is changed in place."""
-        if self.requires_grad and key != "structure":  # it belongs to one backward pass
+        if self.requires_grad:  # it belongs to one backward pass
             return make()
         now = self.state
         if now is None:

@@ -16,7 +16,9 @@ def nodes_in_order(by: str | Tensor, graph) -> Tensor:
     if isinstance(by, Tensor):
         every = torch.arange(graph.shape[0], device=by.device)
         if by.shape != every.shape or by.dtype != torch.int64 or not torch.equal(by.sort().values, every):
-            raise ValueError(f"by must hold each of the {graph.shape[0]} nodes once as int64, got {by.dtype} {list(by.shape)}")
+            raise ValueError(
+                f"by must hold each of the {graph.shape[0]} nodes once as int64, got {by.dtype} {list(by.shape)}"
+            )
         return by.to(graph.device)
     if by not in ORDERS:
         raise ValueError(f"by must be one of {list(ORDERS)} or a tensor of nodes, got {by!r}")

@@ -1,31 +1,41 @@
-"""Results kept for tensors that do not change: looked up by the tensor itself, gone with it."""
+"""Results kept for tensors that do not change: made at their first use, looked up by the tensor itself, gone with it."""
 
 import weakref
+from collections.abc import Callable
 
 from torch import Tensor
 
 from multipath_gcn.graph.versions import versions
 
 
+class _Entry:
+    def __init__(self, reference: weakref.ref, seen: tuple, make: Callable[[Tensor], Tensor]):
+        self.reference, self.seen, self.make = reference, seen, make
+        self.product: Tensor | None = None
+
+
 class Products:
-    """From a tensor, as it was when put here, to what was made of it."""
+    """From a tensor, as it was when put here, to what is made of it."""
 
     def __init__(self):
-        self._known: dict[int, tuple[weakref.ref, tuple, Tensor]] = {}
+        self._known: dict[int, _Entry] = {}
 
-    def put(self, x: Tensor, state: tuple | None, product: Tensor) -> None:
-        """Keeps ``product`` until ``x`` dies or changes, or is asked for with another ``state``."""
+    def put(self, x: Tensor, state: tuple | None, make: Callable[[Tensor], Tensor]) -> None:
+        """Has ``make(x)`` called once, when the product is first asked for with an equal ``state`` and an unchanged ``x``."""
         counted = versions(x)
         if counted is None or state is None:
             return
         known, name = self._known, id(x)
-        known[name] = weakref.ref(x, lambda _: known.pop(name, None)), (counted, state), product
+        weak = weakref.ref(x, lambda _: known.pop(name, None))
+        known[name] = _Entry(weak, (counted, state), make)
 
     def get(self, x: Tensor, state: tuple | None) -> Tensor | None:
-        reference, seen, product = self._known.get(id(x), (None, None, None))
-        if reference is None or reference() is not x or seen != (versions(x), state):
+        entry = self._known.get(id(x))
+        if entry is None or entry.reference() is not x or entry.seen != (versions(x), state):
             return None
-        return product
+        if entry.product is None:
+            entry.product = entry.make(x)
+        return entry.product
 
     def __len__(self) -> int:
         return len(self._known)

@@ -3,13 +3,16 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch_geometric.nn.resolver import activation_resolver
 
 from multipath_gcn.graph import Graph
 from multipath_gcn.nn.gcn_conv import GCNConv
+from multipath_gcn.nn.hooks import hooked
+from multipath_gcn.ops import activate
+from multipath_gcn.ops.features import Features, width
 
 _NORM = {None: lambda width: nn.Identity(), "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+_IN_KERNELS = {nn.ReLU: "relu", nn.Identity: None}  # activations that are part of a store
 
 
 class GCNBlock(nn.Module):
@@ -17,6 +20,8 @@ class GCNBlock(nn.Module):
 
     .. math::
         Y = \mathrm{dropout}(\sigma(\mathrm{norm}(\hat{A} X W^{\top} + b))) \; [\, + X \,]
+
+    ReLU and dropout are part of the convolution's store, or one pass after a norm.
 
     Args:
         in_channels, out_channels: widths; ``in_channels`` may be -1.
@@ -59,9 +64,29 @@ class GCNBlock(nn.Module):
             if hasattr(part, "reset_parameters"):
                 part.reset_parameters()
 
-    def forward(self, x: Tensor, graph: Graph, convolved: Tensor | None = None) -> Tensor:
-        """``convolved`` is ``conv(x, graph)`` where that is known already."""
-        y = self.conv(x, graph) if convolved is None else convolved
-        y = self.act(self.norm(y.flatten(0, -2)).view_as(y))  # BatchNorm1d takes dimension 1 for the channels
-        y = F.dropout(y, self.dropout, self.training)
-        return x + y if self.residual and x.size(-1) == y.size(-1) else y
+    def forward(self, x: Features, graph: Graph, before_skip: Tensor | None = None) -> Tensor:
+        """``before_skip`` is what comes before the skip connection, where that is known already."""
+        y = before_skip
+        if y is None and self.is_one_kernel() and not hooked(self.conv):
+            y = self.conv.activated(x, graph, self.activation, self.active_dropout)
+        elif y is None:
+            y = self.conv(x, graph)
+            y = self.norm(y.flatten(0, -2)).view_as(y)  # BatchNorm1d takes dimension 1 for the channels
+            if type(self.act) in _IN_KERNELS and not hooked(self.act):
+                y = activate(y, None, self.activation, self.active_dropout)
+            else:
+                y = activate(self.act(y), None, None, self.active_dropout)
+        return x + y if self.residual and width(x) == width(y) else y
+
+    def is_one_kernel(self) -> bool:
+        """Whether what follows the convolution is part of its store."""
+        parts = self.norm, self.act
+        return type(self.norm) is nn.Identity and type(self.act) in _IN_KERNELS and not any(map(hooked, parts))
+
+    @property
+    def activation(self) -> str | None:
+        return _IN_KERNELS.get(type(self.act))
+
+    @property
+    def active_dropout(self) -> float:
+        return float(self.dropout) if self.training else 0.0

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -6,15 +6,16 @@ from torch import Tensor, nn
 from torch_geometric.nn.dense.linear import Linear
 from torch_geometric.typing import Adj, OptTensor
 
-from multipath_gcn.graph import Graph
+from multipath_gcn.graph import Graph, cache
 from multipath_gcn.nn.gcn_block import GCNBlock
-from multipath_gcn.nn.gcn_conv import GCNConv
+from multipath_gcn.nn.gcn_conv import GCNConv, check_features
 from multipath_gcn.nn.together import Together
 from multipath_gcn.nn.transform import TRANSFORMS, check_options, check_widths, effective_options
-from multipath_gcn.ops.features import dropout
+from multipath_gcn.ops.features import Features, dropout, is_sparse, num_nodes, read
 
 _COMBINE = ("sum", "mean", "max", "concat", "attention")
 _READOUT = ("linear", "gcn")
+_NOTHING: Mapping[nn.Module, Tensor] = {}
 
 
 class MultiPathGCN(nn.Module):
@@ -109,7 +110,7 @@ class MultiPathGCN(nn.Module):
         )
         self.stem = _stack(in_channels, (h,) * stem, stem_options)
         self.paths = nn.ModuleList(_stack(width, path, path_options) for path in widths)
-        self._together = Together(list(self._first_convs().values()))
+        self._together = Together([path[0] for path in self.paths if len(path)])
         self.transform_options = transforms | {"groups": groups, "overlap": overlap}
         combined = sum(last) if combine == "concat" else last[0]
         self.attention = Linear(combined, 1, bias=False) if combine == "attention" else None
@@ -128,20 +129,17 @@ class MultiPathGCN(nn.Module):
         self.readout.reset_parameters()
 
     def forward(self, x: Tensor, edge_index: Adj | Graph, edge_weight: OptTensor = None) -> Tensor:
-        if isinstance(x, (tuple, list)):
-            raise ValueError(f"x must be one tensor of node features, got a {type(x).__name__} of {len(x)}")
-        graph = Graph.normalized(edge_index, edge_weight, num_nodes=x.size(-2), dtype=x.dtype)
+        check_features(x)
+        x = read(x)
+        graph = cache.normalized(edge_index, edge_weight, num_nodes=num_nodes(x), dtype=_type(x))
         x = dropout(x, self.input_dropout, self.training)
-        if x.layout is torch.sparse_csr and not self.stem and () in self.path_widths:
+        if is_sparse(x) and not self.stem and () in self.path_widths:
             x = x.to_dense()  # the identity path hands the features themselves to the combination
         x = _run(self.stem, x, graph)
-        first = self._first_convs()
-        first = dict(zip(first, self._together(list(first.values()), x, graph) or (), strict=False))
-        x = self._combined([_run(path, x, graph, first.get(path)) for path in self.paths])
+        first = [path[0] for path in self.paths if len(path)]
+        known = dict(zip(first, self._together(first, x, graph) or (), strict=False))
+        x = self._combined([_run(path, x, graph, known) for path in self.paths])
         return self.readout(x, graph) if isinstance(self.readout, GCNConv) else self.readout(x)
-
-    def _first_convs(self) -> dict[nn.ModuleList, nn.Module]:
-        return {path: path[0].conv for path in self.paths if len(path)}
 
     def _combined(self, outputs: list[Tensor]) -> Tensor:
         if self.combine == "concat":
@@ -166,10 +164,14 @@ def _stack(in_channels: int, widths: Sequence[int], options: dict[str, Any]) -> 
     return nn.ModuleList(GCNBlock(i, o, **options) for i, o in zip((in_channels, *widths), widths, strict=False))
 
 
-def _run(blocks: nn.ModuleList, x: Tensor, graph: Graph, first: Tensor | None = None) -> Tensor:
+def _run(blocks: nn.ModuleList, x: Features, graph: Graph, known: Mapping[nn.Module, Tensor] = _NOTHING) -> Tensor:
     for block in blocks:
-        x, first = block(x, graph, first), None
+        x = block(x, graph, known.get(block))
     return x
+
+
+def _type(x: Features) -> torch.dtype:
+    return torch.float32 if is_sparse(x) else x.dtype
 
 
 def _path_widths(paths: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

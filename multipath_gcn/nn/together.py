@@ -1,4 +1,4 @@
-"""Several graph convolutions of one input, computed as one.
+"""Several layers of one input, computed as one.
 
 Layers of different inputs stay apart: laying the inputs side by side costs a pass over them. Two grouped layers of 256
 channels on 20,000 nodes took 1.2 to 1.5 times as long in a training step when joined so, on a few thousand nodes of
@@ -6,17 +6,19 @@ channels on 20,000 nodes took 1.2 to 1.5 times as long in a training step when j
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.graph import Graph
 from multipath_gcn.nn.channel import ChannelLinear
-from multipath_gcn.nn.gcn_conv import GCNConv, convolve
-from multipath_gcn.ops import ChannelWindows, channel_transform
+from multipath_gcn.nn.convolve import convolve, transform
+from multipath_gcn.nn.gcn_block import GCNBlock
+from multipath_gcn.nn.gcn_conv import GCNConv
+from multipath_gcn.nn.hooks import hooked
+from multipath_gcn.ops import ChannelWindows
+from multipath_gcn.ops.features import Features, is_sparse
 
 
 class Together:
@@ -25,53 +27,61 @@ class Together:
     The layers keep their parameters and are given with every call; what this remembers is their joined windows.
     """
 
-    def __init__(self, convs: Sequence[nn.Module] = ()):
+    def __init__(self, blocks: Sequence[GCNBlock] = ()):
         self.parts: tuple[ChannelWindows, ...] = ()
         self.windows: ChannelWindows | None = None
-        if _are_alike(convs) and isinstance(convs[0].lin, ChannelLinear):
-            self._joined(convs)  # now, so that torch.compile need not trace it
+        if _are_alike(blocks) and isinstance(blocks[0].conv.lin, ChannelLinear):
+            self._joined(blocks)  # now, so that torch.compile need not trace it
 
-    def __call__(self, convs: Sequence[nn.Module], x: Tensor, graph: Graph) -> tuple[Tensor, ...] | None:
-        """``conv(x, graph)`` of every layer, or ``None`` where that would not be the same.
+    def __call__(self, blocks: Sequence[GCNBlock], x: Features, graph: Graph) -> tuple[Tensor, ...] | None:
+        """What comes before the skip of every layer, or ``None`` where it is not computed so.
 
-        Nor is it for layers of different kinds, hooks that expect to be called, and sparse ``x``.
+        That is for layers of different kinds, hooks that expect to be called, and sparse ``x``.
         """
-        if len(convs) < 2 or x.layout is not torch.strided or not _are_alike(convs):
+        if len(blocks) < 2 or is_sparse(x) or not _are_alike(blocks):
             return None
-        weight = torch.cat([conv.lin.weight for conv in convs])
+        convs = [block.conv for block in blocks]
+        joined = JoinedTransform(torch.cat([conv.lin.weight for conv in convs]), self._joined(blocks))
         bias = torch.cat([conv.bias for conv in convs])
-        if isinstance(convs[0].lin, ChannelLinear):
-            transform = partial(channel_transform, weight=weight, windows=self._joined(convs))
-        else:
-            transform = partial(F.linear, weight=weight)
-        y = convolve(graph, x, transform, weight.size(0), bias, convs[0].aggr)
+        first = blocks[0]
+        y = convolve(graph, x, joined, bias, first.conv.aggr, first.activation, first.active_dropout)
         # Plain split forbids what an activation may do: to write into its input.
         return y.unsafe_split_with_sizes([conv.out_channels for conv in convs], dim=-1)
 
-    def _joined(self, convs: Sequence[nn.Module]) -> ChannelWindows:
-        parts = tuple(conv.lin.windows for conv in convs)
+    def _joined(self, blocks: Sequence[GCNBlock]) -> ChannelWindows | None:
+        lins = [block.conv.lin for block in blocks]
+        if not isinstance(lins[0], ChannelLinear):
+            return None  # dense
+        parts = tuple(lin.windows for lin in lins)
         if parts != self.parts:
             start = [start for part in parts for start in part.start.tolist()]
             self.parts, self.windows = parts, ChannelWindows(start, parts[0].width, parts[0].in_channels)
         return self.windows
 
 
-def _are_alike(convs: Sequence[nn.Module]) -> bool:
-    kinds = [_kind(conv) for conv in convs]
+class JoinedTransform:
+    """The filters of several layers as one transform."""
+
+    def __init__(self, weight: Tensor, windows: ChannelWindows | None):
+        self.weight, self.windows, self.out_channels = weight, windows, weight.size(0)
+
+    def __call__(self, x: Features, bias: Tensor | None = None, activation: str | None = None) -> Tensor:
+        return transform(x, self.weight, self.windows, bias, activation)
+
+
+def _are_alike(blocks: Sequence[GCNBlock]) -> bool:
+    kinds = [_kind(block) for block in blocks]
     return bool(kinds) and kinds[0] is not None and kinds.count(kinds[0]) == len(kinds)
 
 
-def _kind(conv: nn.Module) -> tuple | None:
+def _kind(block: GCNBlock) -> tuple | None:
     """What layers must have in common to be computed together, or ``None`` for one that must be called itself."""
-    if type(conv) is not GCNConv or conv.bias is None or conv.lin.bias is not None:
+    conv, lin = block.conv, block.conv.lin
+    if type(conv) is not GCNConv or not block.is_one_kernel() or conv.bias is None or lin.bias is not None:
         return None
-    if type(conv.lin).forward not in (Linear.forward, ChannelLinear.forward) or _hooked(conv) or _hooked(conv.lin):
+    if type(lin).forward not in (Linear.forward, ChannelLinear.forward) or any(map(hooked, (block, conv, lin))):
         return None
-    if isinstance(conv.lin, ChannelLinear):
-        return conv.aggr, conv.lin.windows.width, conv.lin.windows.in_channels
-    return conv.aggr, conv.in_channels
-
-
-def _hooked(module: nn.Module) -> bool:
-    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return any(map(len, hooks))
+    after = conv.aggr, block.activation, block.active_dropout
+    if isinstance(lin, ChannelLinear):
+        return *after, lin.windows.width, lin.windows.in_channels
+    return *after, conv.in_channels

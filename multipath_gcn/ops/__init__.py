@@ -2,7 +2,7 @@
 
 from multipath_gcn.ops.activate import activate, dropout_mask
 from multipath_gcn.ops.channel_transform import PackedWeight, channel_transform, channel_transform_2d, pack_weight
-from multipath_gcn.ops.propagate import precompute, propagate
+from multipath_gcn.ops.propagate import keep_product, propagate
 from multipath_gcn.windows import ChannelWindows
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "channel_transform",
     "channel_transform_2d",
     "dropout_mask",
+    "keep_product",
     "pack_weight",
-    "precompute",
     "propagate",
 ]

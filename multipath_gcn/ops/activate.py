@@ -93,7 +93,8 @@ def gradients(grad: Tensor, kept: Tensor, dropout: float, wants_bias: bool) -> t
     """By what went into the activation, and by bias."""
     if kept.dim() == 1:  # every value has a slope of 1
         return grad, grad.sum(0) if wants_bias else None
-    return OPS.activate_grad(grad, kept, dropout)
+    dx, dbias = OPS.activate_grad(grad, kept, dropout)
+    return dx, dbias if wants_bias else None
 
 
 def _setup(ctx, inputs, output) -> None:

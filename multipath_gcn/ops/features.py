@@ -1,54 +1,71 @@
-"""Feature matrices that may be ``torch.sparse_csr``: a bag of words is mostly zeros, and stays so.
+"""Feature matrices that are mostly zeros, such as bags of words: sparse, and staying so.
 
-Products of CSR exist in float32 and float64 only, so that they are computed in one of these at any precision.
+Inside the library they are a :class:`~multipath_gcn.graph.Graph` of nodes and features; models take ``torch.sparse_csr``
+from their callers too, and read it once.
 """
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.nn.parameter import is_lazy
-from torch_geometric.nn.dense.linear import Linear
 
-from multipath_gcn.graph import csr_tensor
+from multipath_gcn.graph import Graph, cache
+from multipath_gcn.ops.activate import activate
+from multipath_gcn.ops.propagate import propagate
+
+Features = Tensor | Graph
 
 
-def compressed(x: Tensor, density: float = 0.1) -> Tensor:
-    """``x`` [N, F] in CSR if at most the given part of its values differs from 0, else as it is."""
+def compressed(x: Tensor, density: float = 0.1) -> Features:
+    """``x`` [N, F] as a sparse matrix if at most the given part of its values differs from 0, else as it is."""
     kept = x != 0
     if kept.sum() > density * x.numel():
         return x
-    rowptr = F.pad(kept.sum(dim=1).cumsum(0), (1, 0))
-    return csr_tensor(rowptr, kept.nonzero()[:, 1], x[kept], x.shape)
+    row, col = kept.nonzero().t()
+    graph = Graph.from_adjacency(torch.stack([col, row]), num_nodes=(x.size(1), x.size(0)))
+    return graph.with_weight(x[kept])
 
 
-def linear(x: Tensor, lin: Linear) -> Tensor:
-    """``lin(x)`` for either form, without bias for CSR, in the type that ``lin`` computes in."""
-    if x.layout is not torch.sparse_csr:
-        return lin(x)
-    if is_lazy(lin.weight):
-        lin.initialize_parameters(lin, (x,))
-    wide = torch.promote_types(lin.weight.dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
-        y = F.linear(x.to(wide), lin.weight.to(wide))
-    return y.to(lin.weight.dtype)
+def read(x: Features) -> Features:
+    """``torch.sparse_csr`` as a sparse matrix, read once for as long as the tensor lives unchanged."""
+    if isinstance(x, Graph) or x.layout is torch.strided:
+        return x
+    return cache.from_adjacency(x, num_nodes=(x.size(1), x.size(0)))
 
 
-def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
-    """Zeroes every value with probability ``p`` and divides the others by 1 - p; of CSR only the stored values."""
-    if x.layout is not torch.sparse_csr:
-        return F.dropout(x, p, training)
-    return _with_values(x, F.dropout(x.values(), p)) if training and p else x
+def is_sparse(x: Features) -> bool:
+    return isinstance(x, Graph)
 
 
-def drop_rows(x: Tensor, p: float) -> Tensor:
+def width(x: Features) -> int:
+    return x.shape[-1]
+
+
+def num_nodes(x: Features) -> int:
+    return x.shape[-2]
+
+
+def sparse_linear(x: Graph, weight: Tensor) -> Tensor:
+    """x Wᵀ, in the type that ``weight`` (O, F) has, under autocast too: a sum over few features stays exact."""
+    return propagate(x, weight.t())
+
+
+def dropout(x: Features, p: float, training: bool = True) -> Features:
+    """Zeroes every value with probability ``p`` and divides the others by 1 - p; of sparse ones only those stored."""
+    if p == 0 or not training:
+        return x
+    if is_sparse(x):
+        return x.with_weight(activate(_weight(x), None, None, p))
+    return activate(x, None, None, p)
+
+
+def drop_rows(x: Features, p: float) -> Features:
     """Zeroes every row of ``x`` [N, F] with probability ``p`` and divides the others by 1 - p."""
     if p == 0:
         return x
-    scale = F.dropout(torch.ones(x.size(0), dtype=x.dtype, device=x.device), p)
-    if x.layout is not torch.sparse_csr:
-        return x * scale.unsqueeze(1)
-    return _with_values(x, x.values() * scale.repeat_interleave(x.crow_indices().diff()))
+    if is_sparse(x):
+        weight = _weight(x)
+        return x.with_weight(weight * activate(weight.new_ones(x.shape[0]), None, None, p)[x.row])
+    return x * activate(x.new_ones(x.size(0)), None, None, p).unsqueeze(1)
 
 
-def _with_values(x: Tensor, values: Tensor) -> Tensor:
-    return csr_tensor(x.crow_indices(), x.col_indices(), values, x.shape)
+def _weight(x: Graph) -> Tensor:
+    return torch.ones(x.num_entries, device=x.device) if x.weight is None else x.weight

@@ -3,6 +3,8 @@ r"""y[i] = reduce_{j in row i} A[i, j] x[j] over the stored entries of a :class:
 One story in reading order: public functions, the check, gradients and shapes of the operators.
 """
 
+import weakref
+
 import torch
 from torch import Tensor
 from torch_geometric.utils import scatter
@@ -65,20 +67,33 @@ def propagate(
     return OPS.propagate_activated(x, *operands, *last)[0]
 
 
-def precompute(graph: Graph, x: Tensor) -> None:
-    """Propagates features that will not change, once.
+def keep_product(graph: Graph, x: Tensor, base: Tensor | None = None) -> None:
+    """Declares that features will not change: the first graph convolution of them computes Â x, later ones find it.
 
-    From then on the graph convolutions of this very tensor with this graph use the result, until one of the two is
-    changed in place.
+    It is kept for this very tensor and this graph, until one of the two is changed in place or gone.
+
+    Args:
+        base: a tensor of which the same was said, equal to the first columns of ``x``: its product is used again.
     """
     check(graph, x, "sum")
+    base = None if base is None else weakref.ref(base)
+    graph.products.put(x, graph.state, lambda x: _product(graph, x, base))
+
+
+def _product(graph: Graph, x: Tensor, base: weakref.ref | None) -> Tensor:
+    base = None if base is None else base()
+    known = None if base is None else graph.products.get(base, graph.state)
     with torch.no_grad():
-        graph.products.put(x, graph.state, propagate(graph.inner, graph.enter(x)))
+        if known is None:
+            return propagate(graph, x)
+        return torch.cat([known, propagate(graph, x[:, base.size(1) :])], dim=1)
 
 
-def precomputed(graph: Graph, x: Tensor) -> Tensor | None:
-    """What :func:`precompute` has found for ``x``, in the order of ``graph.inner``, or ``None``."""
-    return None if torch.compiler.is_compiling() or x.requires_grad else graph.products.get(x, graph.state)
+def kept_product(graph: Graph, x: Tensor | Graph) -> Tensor | None:
+    """Â x where :func:`keep_product` has declared it, else ``None``."""
+    if not isinstance(x, Tensor) or torch.compiler.is_compiling() or x.requires_grad:
+        return None
+    return graph.products.get(x, graph.state)
 
 
 def _extreme(graph: Graph, x: Tensor, reduce: str) -> Tensor:

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from multipath_gcn.data.node_dataset import NodeDataset
 from multipath_gcn.graph import Graph
-from multipath_gcn.ops.features import compressed, drop_rows
+from multipath_gcn.ops import keep_product
+from multipath_gcn.ops.features import compressed, drop_rows, is_sparse
 from multipath_gcn.tasks.consistency import ConsistencyLoss
 from multipath_gcn.tasks.label_reuse import LabelReuse
 
@@ -54,7 +55,9 @@ class NodeTask:
         self.split = {name: nodes.to(device) for name, nodes in dataset.split.items()}
         self.loss = loss or (nn.CrossEntropyLoss() if dataset.metric == "acc" else nn.BCEWithLogitsLoss())
         self.labels = None if label_reuse is None else LabelReuse(self._targets(), self.split["train"], label_reuse)
-        self.in_channels = self.x.size(1) + (self.labels.width if self.labels else 0)
+        if not is_sparse(self.x):
+            keep_product(self.graph, self.x)
+        self.in_channels = self.x.shape[1] + (self.labels.width if self.labels else 0)
         self.out_channels = dataset.num_outputs
 
     def train_loss(self, model: nn.Module, epoch: int) -> Tensor:
@@ -64,7 +67,7 @@ class NodeTask:
             x, nodes = self.x, self.split["train"]
         else:
             given, nodes = self.labels.draw()
-            x = self.labels.append(self.x, given)
+            x = self._with_labels(given)
         if self.consistency is None:
             return self.loss(model(drop_rows(x, self.drop_node), self.graph)[nodes], self.y[nodes])
         passes = [model(drop_rows(x, self.drop_node), self.graph) for _ in range(self.consistency.passes)]
@@ -75,11 +78,16 @@ class NodeTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Score of every split as a fraction, and the loss over the validation nodes as ``valid_loss``."""
         model.eval()
-        x = self.x if self.labels is None else self.labels.append(self.x, self.split["train"])
+        x = self.x if self.labels is None else self._with_labels(self.split["train"])
         output = model(x, self.graph)
         scores = {name: self.dataset.score(output, nodes) for name, nodes in self.split.items()}
         valid = self.split["valid"]
         return scores | {"valid_loss": self.loss(output[valid], self.y[valid]).item()}
+
+    def _with_labels(self, given: Tensor) -> Tensor:
+        x = self.labels.append(self.x, given)
+        keep_product(self.graph, x, self.x)
+        return x
 
     def _targets(self) -> Tensor:
         """The training labels as columns: one-hot for classes, as they are for binary tasks; 0 for other nodes."""
