@@ -82,6 +82,17 @@ inline void check_activation(const ActivationArgs& activation, const Tensor& x) 
                   static_cast<int>(activation.seed->scalar_type()));
 }
 
+// Tensors [N, F] that are added up.
+inline void check_parts(const std::vector<Tensor>& parts) {
+  STD_TORCH_CHECK(!parts.empty(), "parts must hold at least one tensor, got none");
+  for (const Tensor& part : parts) {
+    check_features("parts", part);
+    check_like("parts", part, parts[0]);
+    STD_TORCH_CHECK(part.size(0) == parts[0].size(0) && part.size(1) == parts[0].size(1),
+                    "parts must have one shape, got ", shape_text(part), " and ", shape_text(parts[0]));
+  }
+}
+
 // Where an extreme comes from is told by an int32.
 inline void check_source_columns(int64_t columns) {
   STD_TORCH_CHECK(columns < (int64_t{1} << 31), "the number of columns must be below 2^31, got ", columns);

@@ -35,4 +35,6 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   // y[i, f] = drop(relu(x[i, f] + bias[f])), and its gradients by x and bias
   m.def("activate(Tensor x, " ACTIVATION ") -> (Tensor, Tensor)");
   m.def("activate_grad(Tensor grad, Tensor kept, float dropout) -> (Tensor, Tensor)");
+  // y[i, f] = scale sum_p parts_p[i, f]
+  m.def("combine(Tensor[] parts, float scale) -> Tensor");
 }

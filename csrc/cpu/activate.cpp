@@ -1,4 +1,4 @@
-// CPU kernels of activate and activate_grad: checks, dtype, threads. The arithmetic is in kernels/.
+// CPU kernels of activate, its gradient and combine: checks, dtype, threads. The arithmetic is in kernels/.
 #include <torch/csrc/stable/library.h>
 
 #include <tuple>
@@ -62,9 +62,34 @@ std::tuple<Tensor, Tensor> activate_grad(const Tensor& grad_, const Tensor& kept
   return {dx, dbias};
 }
 
+Tensor combine(const std::vector<Tensor>& parts_, double scale) {
+  check_parts(parts_);
+  const Tensor& first = parts_[0];
+  const int64_t rows = first.size(0), features = first.size(1);
+  std::vector<Tensor> parts;
+  for (const Tensor& part : parts_) parts.push_back(rows_of(part));
+  Tensor y = on_huge_pages(torch::stable::new_empty(first, {rows, features}));
+  if (y.numel() == 0) return y;
+  dispatch(first.scalar_type(), "combine", [&](auto element) {
+    using T = decltype(element);
+    std::vector<const T*> data;
+    std::vector<int64_t> strides;
+    for (const Tensor& part : parts) {
+      data.push_back(static_cast<const T*>(part.const_data_ptr()));
+      strides.push_back(part.stride(0));
+    }
+    const CombineJob<T> job{data.data(), strides.data(), static_cast<int64_t>(parts.size()), features,
+                            static_cast<Accumulator<T>>(scale), static_cast<T*>(y.mutable_data_ptr())};
+    parallel_for(0, rows, 1 + kGrain / features,
+                 [&](int64_t begin, int64_t end) { activate_kernels<T>().combine(job, begin, end); });
+  });
+  return y;
+}
+
 STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CPU, m) {
   m.impl("activate", TORCH_BOX(&activate));
   m.impl("activate_grad", TORCH_BOX(&activate_grad));
+  m.impl("combine", TORCH_BOX(&combine));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// y[i, f] = drop(relu(scale v[i, f] + bias[f])), a bit for every value that has a slope, and the gradient of both.
+// y[i, f] = drop(relu(scale v[i, f] + bias[f])), a bit for every value that has a slope, and the gradient of both; and
+// y[i, f] = scale sum_p x_p[i, f].
 
 // n <= kColumns values of a row from column c on; v holds whole vectors of them.
 template <typename T>
@@ -71,6 +72,25 @@ ISA_TARGET void activate_grad(const ActivateGradJob<T>& job, int64_t sum_begin, 
           }
         }
       }
+    }
+  }
+}
+
+template <typename T>
+ISA_TARGET void combine(const CombineJob<T>& job, int64_t row_begin, int64_t row_end) {
+  using A = Accumulator<T>;
+  constexpr int L = kLanes<A>;
+  for (int64_t row = row_begin; row < row_end; ++row) {
+    T* const y = job.y + row * job.features;
+    for (int64_t f = 0; f < job.features; f += L) {
+      const int64_t n = std::min<int64_t>(L, job.features - f);
+      Vec<A> total{};
+      for (int64_t p = 0; p < job.parts; ++p) {
+        const T* const x = job.x[p] + row * job.x_stride[p] + f;
+        total += n < L ? load_some(x, n) : load(x);
+      }
+      total *= broadcast(job.scale);
+      n < L ? store_some(y + f, total, n) : store(y + f, total);
     }
   }
 }

@@ -91,6 +91,16 @@ struct ActivateGradJob {
   Accumulator<T>* partial;  // [(rows + kRowsPerSum - 1) / kRowsPerSum, features]
 };
 
+// y[i, f] = scale sum_p x_p[i, f]
+template <typename T>
+struct CombineJob {
+  const T* const* x;
+  const int64_t* x_stride;
+  int64_t parts, features;
+  Accumulator<T> scale;
+  T* y;
+};
+
 template <typename T, typename I>
 struct PropagateKernels {
   bool (*sum)(const SumJob<T, I>&, const Range&);
@@ -103,6 +113,7 @@ struct ActivateKernels {
   int lanes;
   void (*activate)(const ActivateJob<T>&, int64_t row_begin, int64_t row_end);
   void (*activate_grad)(const ActivateGradJob<T>&, int64_t sum_begin, int64_t sum_end);
+  void (*combine)(const CombineJob<T>&, int64_t row_begin, int64_t row_end);
 };
 
 template <typename T, typename I>

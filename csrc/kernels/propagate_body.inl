@@ -14,7 +14,7 @@ const PropagateKernels<T, I>& propagate_table() {
 }
 template <typename T>
 const ActivateKernels<T>& activate_table() {
-  static const ActivateKernels<T> kernels{kLanes<Accumulator<T>>, activate<T>, activate_grad<T>};
+  static const ActivateKernels<T> kernels{kLanes<Accumulator<T>>, activate<T>, activate_grad<T>, combine<T>};
   return kernels;
 }
 

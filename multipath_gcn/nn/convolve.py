@@ -72,19 +72,32 @@ def convolve(
 ) -> Tensor:
     """``x`` in the caller's order of nodes, as the result is."""
     reduce = REDUCE[aggr]
-    product = kept_product(graph, x) if reduce == "sum" else None
-    if product is None and not _aggregates_first(x, transform.out_channels, reduce):
-        y = transform(x)
-        return propagate(graph, y, reduce, bias=_like(bias, y), activation=activation, dropout=dropout)
-    if product is None:
-        product = propagate(graph, x, reduce)
-    if dropout > 0:
-        y = transform(product)
-        return activate(y, _like(bias, y), activation, dropout)
-    return transform(product, bias, activation)
+    if aggregates_first(x, transform.out_channels, reduce) or has_product(graph, x, reduce):
+        return after(product_of(graph, x, reduce), transform, bias, activation, dropout)
+    y = transform(x)
+    return propagate(graph, y, reduce, bias=_like(bias, y), activation=activation, dropout=dropout)
 
 
-def _aggregates_first(x: Features, out_channels: int, reduce: str) -> bool:
+def after(
+    product: Tensor, transform: Transform, bias: Tensor | None, activation: str | None = None, dropout: float = 0.0
+) -> Tensor:
+    """What is left to do with what was propagated first."""
+    if dropout == 0:
+        return transform(product, bias, activation)
+    y = transform(product)
+    return activate(y, _like(bias, y), activation, dropout)
+
+
+def product_of(graph: Graph, x: Tensor, reduce: str) -> Tensor:
+    known = kept_product(graph, x) if reduce == "sum" else None
+    return propagate(graph, x, reduce) if known is None else known
+
+
+def has_product(graph: Graph, x: Features, reduce: str) -> bool:
+    return reduce == "sum" and kept_product(graph, x) is not None
+
+
+def aggregates_first(x: Features, out_channels: int, reduce: str) -> bool:
     """Whether fewer columns pass through the matrix, forward and backward, before the transform than after it."""
     if is_sparse(x) or reduce in ("max", "min"):
         return False

@@ -10,7 +10,7 @@ from torch_geometric.typing import Adj, OptTensor, SparseTensor
 
 from multipath_gcn.graph import Graph, cache
 from multipath_gcn.nn.channel import ChannelLinear
-from multipath_gcn.nn.convolve import REDUCE, LinearTransform, convolve
+from multipath_gcn.nn.convolve import REDUCE, LinearTransform, after, convolve
 from multipath_gcn.nn.transform import build_transform
 from multipath_gcn.ops.features import Features, num_nodes, read
 
@@ -127,6 +127,10 @@ class GCNConv(MessagePassing):
         """The convolution, followed by an activation and dropout."""
         transform = LinearTransform(self.lin, self.out_channels)
         return convolve(graph, x, transform, self.bias, self.aggr, activation, dropout)
+
+    def after(self, product: Tensor, activation: str | None = None, dropout: float = 0.0) -> Tensor:
+        """The same where the features have been propagated already."""
+        return after(product, LinearTransform(self.lin, self.out_channels), self.bias, activation, dropout)
 
     def _takes_pygs_way(self) -> bool:
         hooks = (getattr(self, f"_{name}_hooks") for name in _HOOKS)

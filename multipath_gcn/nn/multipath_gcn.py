@@ -11,6 +11,7 @@ from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.nn.gcn_conv import GCNConv, check_features
 from multipath_gcn.nn.together import Together
 from multipath_gcn.nn.transform import TRANSFORMS, check_options, check_widths, effective_options
+from multipath_gcn.ops import combine
 from multipath_gcn.ops.features import Features, dropout, is_sparse, num_nodes, read
 
 _COMBINE = ("sum", "mean", "max", "concat", "attention")
@@ -144,12 +145,12 @@ class MultiPathGCN(nn.Module):
     def _combined(self, outputs: list[Tensor]) -> Tensor:
         if self.combine == "concat":
             return torch.cat(outputs, dim=-1)
+        if self.combine in ("sum", "mean"):
+            return combine(outputs, 1.0 if self.combine == "sum" else 1 / len(outputs))
         stacked = torch.stack(outputs)
         if self.combine == "max":
             return stacked.amax(dim=0)
-        if self.attention is not None:
-            return (self.attention(stacked).softmax(dim=0) * stacked).sum(dim=0)
-        return stacked.sum(dim=0) if self.combine == "sum" else stacked.mean(dim=0)
+        return (self.attention(stacked).softmax(dim=0) * stacked).sum(dim=0)
 
     def __repr__(self) -> str:
         given = {name: value for name, value in self.transform_options.items() if value not in (None, "dense")}

@@ -2,7 +2,8 @@
 
 Layers of different inputs stay apart: laying the inputs side by side costs a pass over them. Two grouped layers of 256
 channels on 20,000 nodes took 1.2 to 1.5 times as long in a training step when joined so, on a few thousand nodes of
-64 channels 3 to 5 % less; a sliding window that wraps inside its own input could not be joined at all.
+64 channels 3 to 5 % less; a sliding window that wraps inside its own input could not be joined at all. Nor are the
+transforms of one large input joined that is propagated before them: they share the propagation.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.graph import Graph
 from multipath_gcn.nn.channel import ChannelLinear
-from multipath_gcn.nn.convolve import convolve, transform
+from multipath_gcn.nn.convolve import REDUCE, aggregates_first, convolve, product_of, transform
 from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.hooks import hooked
@@ -21,8 +22,11 @@ from multipath_gcn.ops import ChannelWindows
 from multipath_gcn.ops.features import Features, is_sparse
 
 
+LARGE = 2**23  # values; from here on the joined gradients' pass through memory costs more than a call saves
+
+
 class Together:
-    """Calls layers on one input by one transform, with the filters of all of them, and one propagation.
+    """Calls layers on one input by one propagation and, if it is not large, one transform with all their filters.
 
     The layers keep their parameters and are given with every call; what this remembers is their joined windows.
     """
@@ -40,7 +44,10 @@ class Together:
         """
         if len(blocks) < 2 or is_sparse(x) or not _are_alike(blocks):
             return None
-        convs = [block.conv for block in blocks]
+        convs, reduce = [block.conv for block in blocks], REDUCE[blocks[0].conv.aggr]
+        if x.numel() >= LARGE and aggregates_first(x, sum(conv.out_channels for conv in convs), reduce):
+            product = product_of(graph, x, reduce)
+            return tuple(block.conv.after(product, block.activation, block.active_dropout) for block in blocks)
         joined = JoinedTransform(torch.cat([conv.lin.weight for conv in convs]), self._joined(blocks))
         bias = torch.cat([conv.bias for conv in convs])
         first = blocks[0]

@@ -1,6 +1,6 @@
 """Operators on tensors and graphs."""
 
-from multipath_gcn.ops.activate import activate, dropout_mask
+from multipath_gcn.ops.activate import activate, combine, dropout_mask
 from multipath_gcn.ops.channel_transform import PackedWeight, channel_transform, channel_transform_2d, pack_weight
 from multipath_gcn.ops.propagate import keep_product, propagate
 from multipath_gcn.windows import ChannelWindows
@@ -11,6 +11,7 @@ __all__ = [
     "activate",
     "channel_transform",
     "channel_transform_2d",
+    "combine",
     "dropout_mask",
     "keep_product",
     "pack_weight",

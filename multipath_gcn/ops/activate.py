@@ -1,4 +1,6 @@
-r"""y = drop(act(x + bias)) in one pass, its gradient from one bit per value, and the dropout mask as a function of a seed."""
+r"""y = drop(act(x + bias)) in one pass, its gradient from one bit per value; sums of several tensors in one pass."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,6 +45,32 @@ def activate(
     last = arguments(x, x.size(-1), bias, activation, dropout, seed)
     rows = x if x.dim() == 2 else x.flatten(0, -2) if x.dim() > 2 else x.unsqueeze(0)
     return OPS.activate(rows, *last)[0].view(x.shape)
+
+
+def combine(parts: Sequence[Tensor], scale: float = 1.0) -> Tensor:
+    r"""The scaled sum of several tensors in one pass, kept in float32 at least: :math:`y = s \sum_p x_p`.
+
+    Args:
+        parts: of one shape (\*, F), type and device.
+        scale: s.
+
+    Raises:
+        ValueError: when ``parts`` are none, or differ.
+    """
+    if not parts:
+        raise ValueError("parts must hold at least one tensor, got none")
+    first = parts[0]
+    for part in parts:
+        check_type("parts", part)
+        if (part.shape, part.dtype, part.device) != (first.shape, first.dtype, first.device):
+            rule = "of one shape, type and device"
+            raise ValueError(
+                f"parts must be {rule}, got {list(part.shape)} {part.dtype} and {list(first.shape)} {first.dtype}"
+            )
+    if len(parts) == 1 and scale == 1:
+        return first
+    rows = [part.flatten(0, -2) if part.dim() > 1 else part.unsqueeze(0) for part in parts]
+    return OPS.combine(rows, float(scale)).view(first.shape)
 
 
 def dropout_mask(shape: tuple[int, int], dropout: float, seed: Tensor) -> Tensor:
@@ -115,6 +143,15 @@ def _backward_grad(ctx, dd, dd_bias):
     return gradients(dd + dd_bias, *ctx.saved_tensors, ctx.dropout, False)[0], None, None
 
 
+def _setup_combine(ctx, inputs, output) -> None:
+    ctx.parts, ctx.scale = len(inputs[0]), inputs[1]
+
+
+def _backward_combine(ctx, grad):
+    return [grad if ctx.scale == 1 else grad * ctx.scale] * ctx.parts, None
+
+
+torch.library.register_autograd("multipath_gcn::combine", _backward_combine, setup_context=_setup_combine)
 torch.library.register_autograd("multipath_gcn::activate", _backward, setup_context=_setup)
 torch.library.register_autograd("multipath_gcn::activate_grad", _backward_grad, setup_context=_setup_grad)
 
@@ -128,3 +165,8 @@ def _(x, bias, relu, dropout, seed):
 @torch.library.register_fake("multipath_gcn::activate_grad")
 def _(grad, kept, dropout):
     return torch.empty_like(grad, memory_format=torch.contiguous_format), grad.new_empty(grad.size(1))
+
+
+@torch.library.register_fake("multipath_gcn::combine")
+def _(parts, scale):
+    return torch.empty_like(parts[0], memory_format=torch.contiguous_format)

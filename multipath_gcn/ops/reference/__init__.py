@@ -35,6 +35,7 @@ SCHEMAS = {
     activate: (
         f"activate(Tensor x, {_ACTIVATION}) -> (Tensor, Tensor)",
         "activate_grad(Tensor grad, Tensor kept, float dropout) -> (Tensor, Tensor)",
+        "combine(Tensor[] parts, float scale) -> Tensor",
     ),
 }
 

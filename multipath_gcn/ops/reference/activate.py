@@ -40,6 +40,12 @@ def activate_grad(grad, kept, dropout) -> tuple[Tensor, Tensor]:
     return dx.to(grad.dtype), dx.sum(0).to(grad.dtype)
 
 
+def combine(parts, scale) -> Tensor:
+    """y[i, f] = scale sum_p parts_p[i, f]"""
+    wide = torch.promote_types(parts[0].dtype, torch.float32)
+    return (sum(part.to(wide) for part in parts) * scale).to(parts[0].dtype)
+
+
 def dropout_mask(shape, dropout: float, seed: Tensor) -> Tensor:
     """bool [N, F]: what :math:`\\mathrm{drop}` keeps."""
     rows = torch.arange(shape[0], device=seed.device)[:, None]
