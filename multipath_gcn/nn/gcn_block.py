@@ -8,8 +8,8 @@ from torch_geometric.nn.resolver import activation_resolver
 from multipath_gcn.graph import Graph
 from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.hooks import hooked
-from multipath_gcn.ops import activate
-from multipath_gcn.ops.features import Features, width
+from multipath_gcn.ops import activate, combine
+from multipath_gcn.ops.features import Features, is_sparse, width
 
 _NORM = {None: lambda width: nn.Identity(), "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 _IN_KERNELS = {nn.ReLU: "relu", nn.Identity: None}  # activations that are part of a store
@@ -64,8 +64,10 @@ class GCNBlock(nn.Module):
             if hasattr(part, "reset_parameters"):
                 part.reset_parameters()
 
-    def forward(self, x: Features, graph: Graph, before_skip: Tensor | None = None) -> Tensor:
-        """``before_skip`` is what comes before the skip connection, where that is known already."""
+    def forward(self, x: Features | None, graph: Graph, before_skip: Tensor | None = None) -> Tensor:
+        """``before_skip`` is what comes before the skip connection, where that is known already; without
+        a skip connection ``x`` may then be ``None``.
+        """
         y = before_skip
         if y is None and self.is_one_kernel() and not hooked(self.conv):
             y = self.conv.activated(x, graph, self.activation, self.active_dropout)
@@ -76,7 +78,9 @@ class GCNBlock(nn.Module):
                 y = activate(y, None, self.activation, self.active_dropout)
             else:
                 y = activate(self.act(y), None, None, self.active_dropout)
-        return x + y if self.residual and width(x) == width(y) else y
+        if not self.residual or width(x) != width(y):
+            return y
+        return combine([x.to_dense() if is_sparse(x) else x, y])
 
     def is_one_kernel(self) -> bool:
         """Whether what follows the convolution is part of its store."""

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch_geometric.typing import Adj, OptTensor
 from multipath_gcn.graph import Graph, cache
 from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.nn.gcn_conv import GCNConv, check_features
+from multipath_gcn.nn.inference import infer
 from multipath_gcn.nn.together import Together
 from multipath_gcn.nn.transform import TRANSFORMS, check_options, check_widths, effective_options
 from multipath_gcn.ops import combine
@@ -16,7 +17,6 @@ from multipath_gcn.ops.features import Features, dropout, is_sparse, num_nodes, 
 
 _COMBINE = ("sum", "mean", "max", "concat", "attention")
 _READOUT = ("linear", "gcn")
-_NOTHING: Mapping[nn.Module, Tensor] = {}
 
 
 class MultiPathGCN(nn.Module):
@@ -104,6 +104,7 @@ class MultiPathGCN(nn.Module):
             raise ValueError(f"paths must end in equal widths for combine={combine!r}, got {last}")
 
         self.in_channels, self.hidden_channels, self.out_channels = in_channels, h, out_channels
+        self.width_of_paths_input = width
         self.path_widths, self.combine, self.input_dropout = widths, combine, input_dropout
         options = dict(dropout=dropout, norm=norm, residual=residual, act=act, aggr=aggr)
         stem_options, path_options = (
@@ -136,11 +137,49 @@ class MultiPathGCN(nn.Module):
         x = dropout(x, self.input_dropout, self.training)
         if is_sparse(x) and not self.stem and () in self.path_widths:
             x = x.to_dense()  # the identity path hands the features themselves to the combination
-        x = _run(self.stem, x, graph)
+        x = self._combined(self._path_outputs(_run(self.stem, x, graph), graph))
+        return self.readout(x, graph) if isinstance(self.readout, GCNConv) else self.readout(x)
+
+    def _path_outputs(self, x: Features, graph: Graph) -> list[Tensor]:
         first = [path[0] for path in self.paths if len(path)]
         known = dict(zip(first, self._together(first, x, graph) or (), strict=False))
-        x = self._combined([_run(path, x, graph, known) for path in self.paths])
-        return self.readout(x, graph) if isinstance(self.readout, GCNConv) else self.readout(x)
+        if len(known) == len(self.paths) and not any(block.residual for block in first):
+            x = None  # its memory is free from here on
+        return [_run(path, x, graph, known.pop(path[0], None) if len(path) else None) for path in self.paths]
+
+    def inference(
+        self,
+        graph: Adj | Graph,
+        x: Features,
+        edge_weight: OptTensor = None,
+        *,
+        memory_limit: int | str | None = None,
+    ) -> Tensor:
+        r"""The scores of the network in evaluation, layer by layer in place, within a stated amount of memory.
+
+        Args:
+            graph: as ``edge_index`` of a call.
+            x: as in a call; left as it is.
+            edge_weight: as in a call.
+            memory_limit: bytes, or a string such as ``"6 GB"``, that the call may take beside what is there when it
+                begins; ``None`` for as much as is fastest. Propagation goes over as many columns at a time as fit.
+
+        Shapes:
+            - **output:** :math:`(|\mathcal{V}|, F_{out})`
+
+        Raises:
+            ValueError: for a limit that is too small, with the least that would do, or in training mode.
+        """
+        if self.training:
+            raise ValueError("inference must be called in evaluation mode (model.eval()), got training mode")
+        check_features(x)
+        x = read(x)
+        if len(x.shape) != 2:
+            raise ValueError(f"x must have shape [N, F], got {list(x.shape)}")
+        graph = cache.normalized(graph, edge_weight, num_nodes=num_nodes(x), dtype=_type(x))
+        if graph.rank is not None:
+            return graph.leave(infer(self, graph.inner, graph.enter(x), memory_limit))
+        return infer(self, graph, x, memory_limit)
 
     def _combined(self, outputs: list[Tensor]) -> Tensor:
         if self.combine == "concat":
@@ -165,9 +204,10 @@ def _stack(in_channels: int, widths: Sequence[int], options: dict[str, Any]) -> 
     return nn.ModuleList(GCNBlock(i, o, **options) for i, o in zip((in_channels, *widths), widths, strict=False))
 
 
-def _run(blocks: nn.ModuleList, x: Features, graph: Graph, known: Mapping[nn.Module, Tensor] = _NOTHING) -> Tensor:
+def _run(blocks: nn.ModuleList, x: Features | None, graph: Graph, before_skip: Tensor | None = None) -> Features:
+    """``before_skip`` of the first block, where that is known already; see :class:`GCNBlock`."""
     for block in blocks:
-        x = block(x, graph, known.get(block))
+        x, before_skip = block(x, graph, before_skip), None
     return x
 
 

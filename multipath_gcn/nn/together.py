@@ -21,7 +21,6 @@ from multipath_gcn.nn.hooks import hooked
 from multipath_gcn.ops import ChannelWindows
 from multipath_gcn.ops.features import Features, is_sparse
 
-
 LARGE = 2**23  # values; from here on the joined gradients' pass through memory costs more than a call saves
 
 

@@ -51,7 +51,7 @@ def combine(parts: Sequence[Tensor], scale: float = 1.0) -> Tensor:
     r"""The scaled sum of several tensors in one pass, kept in float32 at least: :math:`y = s \sum_p x_p`.
 
     Args:
-        parts: of one shape (\*, F), type and device.
+        parts: of one shape (\*, F) and device; of several types the widest is the result's.
         scale: s.
 
     Raises:
@@ -59,17 +59,16 @@ def combine(parts: Sequence[Tensor], scale: float = 1.0) -> Tensor:
     """
     if not parts:
         raise ValueError("parts must hold at least one tensor, got none")
-    first = parts[0]
+    first, dtype = parts[0], parts[0].dtype
     for part in parts:
         check_type("parts", part)
-        if (part.shape, part.dtype, part.device) != (first.shape, first.dtype, first.device):
-            rule = "of one shape, type and device"
-            raise ValueError(
-                f"parts must be {rule}, got {list(part.shape)} {part.dtype} and {list(first.shape)} {first.dtype}"
-            )
+        dtype = torch.promote_types(dtype, part.dtype)
+        if part.shape != first.shape or part.device != first.device:
+            got = f"{list(part.shape)} on {part.device} and {list(first.shape)} on {first.device}"
+            raise ValueError(f"parts must be of one shape and on one device, got {got}")
     if len(parts) == 1 and scale == 1:
         return first
-    rows = [part.flatten(0, -2) if part.dim() > 1 else part.unsqueeze(0) for part in parts]
+    rows = [part.to(dtype).flatten(0, -2) if part.dim() > 1 else part.to(dtype).unsqueeze(0) for part in parts]
     return OPS.combine(rows, float(scale)).view(first.shape)
 
 

@@ -1,0 +1,179 @@
+"""Inference of a multipath network in a stated amount of memory.
+
+Every layer works in place. A propagation treats the columns of its input one by one, so a tile of columns can be
+propagated and written back over itself; a transform treats the rows one by one, so tiles of rows can be written over
+themselves. What a path of any depth takes is one tensor of nodes and its widest layer, and a tile of columns.
+"""
+
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from multipath_gcn.graph import Graph
+from multipath_gcn.nn.convolve import REDUCE, LinearTransform
+from multipath_gcn.nn.gcn_block import GCNBlock
+from multipath_gcn.nn.gcn_conv import GCNConv
+from multipath_gcn.nn.path_sum import ROWS, PathSum, row_tiles
+from multipath_gcn.ops import propagate
+from multipath_gcn.ops.features import Features, is_sparse, width
+
+LEAST_COLUMNS = 16  # of a tile of columns: a cache line of float32
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+@torch.no_grad()
+def infer(model, graph: Graph, x: Features, memory_limit: int | str | None = None) -> Tensor:
+    """See :meth:`multipath_gcn.nn.MultiPathGCN.inference`; ``graph`` and ``x`` have one order of nodes."""
+    plan = _Plan(model, x, memory_limit)
+    total = PathSum(model, graph.shape[0], plan.options)
+    if model.stem:
+        work = torch.empty(graph.shape[0], plan.stem_width, **plan.options)
+        for source, block in zip((x, *[work] * len(model.stem)), model.stem, strict=False):
+            _layer(block, source, work, graph, plan.columns)
+    else:
+        work = x
+    _paths(model, work, graph, plan, total)
+    return total.scores(lambda scores: _propagate(graph, scores, scores, model.readout.aggr, plan.columns))
+
+
+def _paths(model, source: Features, graph: Graph, plan: "_Plan", total: PathSum) -> None:
+    """The last path works where its input lies, if that is ours."""
+    order = sorted(range(len(model.paths)), key=lambda i: max(model.path_widths[i], default=0))
+    order.sort(key=lambda i: len(model.path_widths[i]) > 0)
+    propagated = False
+    for i in order:
+        path = model.paths[i]
+        if plan.shares and len(path) and not propagated:
+            _propagate(graph, source, source, path[0].conv.aggr, plan.columns)
+            propagated = True
+        if not len(path):
+            total.add(i, source)
+            continue
+        own = bool(model.stem) and i == order[-1]
+        work = source if own else torch.empty(graph.shape[0], plan.path_width(i), **plan.options)
+        _layer(path[0], source, work, graph, plan.columns, propagated)
+        for block in path[1:]:
+            _layer(block, work, work, graph, plan.columns)
+        total.add(i, work)
+        del work
+
+
+def _layer(
+    block: GCNBlock, source: Features, target: Tensor, graph: Graph, columns: int, propagated: bool = False
+) -> None:
+    """target[:, :O] = block(source[:, :I]); target may be source."""
+    conv = block.conv
+    i, o = _widths(block, source)
+    transform = LinearTransform(conv.lin, o)
+
+    def finish(rows: Tensor) -> Tensor:
+        rows = rows if conv.bias is None else rows + conv.bias.to(rows.dtype)
+        return block.act(block.norm(rows))
+
+    skip = source[:, :i].clone() if block.residual and i == o else None
+    if is_sparse(source):
+        _sparse_transform(source, conv.lin.weight, target, columns)
+        _propagate(graph, target[:, :o], target[:, :o], conv.aggr, columns)
+        _rows(target[:, :o], target[:, :o], finish)
+    elif propagated:
+        _rows(source[:, :i], target[:, :o], lambda rows: finish(transform(rows)))
+    elif i < o and REDUCE[conv.aggr] in ("sum", "mean"):
+        _propagate(graph, source[:, :i], target[:, :i], conv.aggr, columns)
+        _rows(target[:, :i], target[:, :o], lambda rows: finish(transform(rows)))
+    else:
+        _rows(source[:, :i], target[:, :o], transform)
+        _propagate(graph, target[:, :o], target[:, :o], conv.aggr, columns)
+        _rows(target[:, :o], target[:, :o], finish)
+    if skip is not None:
+        target[:, :o].add_(skip)
+
+
+def _widths(block: GCNBlock, source: Features) -> tuple[int, int]:
+    known = block.conv.in_channels
+    return width(source) if known == -1 else known, block.conv.out_channels
+
+
+def _propagate(graph: Graph, source: Tensor, target: Tensor, aggr: str, columns: int) -> None:
+    for begin in range(0, source.size(1), columns):
+        tile = slice(begin, begin + columns)
+        target[:, tile] = propagate(graph, source[:, tile], REDUCE[aggr])
+
+
+def _sparse_transform(source: Graph, weight: Tensor, target: Tensor, columns: int) -> None:
+    for begin in range(0, weight.size(0), columns):
+        tile = weight[begin : begin + columns]
+        target[:, begin : begin + tile.size(0)] = propagate(source, tile.t())
+
+
+def _rows(source: Tensor, target: Tensor, call: Callable[[Tensor], Tensor]) -> None:
+    for tile in row_tiles(source.size(0)):
+        target[tile] = call(source[tile])
+
+
+class _Plan:
+    """What is allocated, and how many columns a tile may have."""
+
+    def __init__(self, model, x: Features, memory_limit: int | str | None):
+        weight = model.readout.lin.weight if isinstance(model.readout, GCNConv) else model.readout.weight
+        self.model, self.options = model, {"dtype": weight.dtype, "device": weight.device}
+        self.in_channels = width(x)
+        self.stem_width = max((block.conv.out_channels for block in model.stem), default=0)
+        self.shares = self._shares()
+        nodes, size = x.shape[0], weight.element_size()
+        widest = max(self.in_channels if not is_sparse(x) else 0, *self._every_width())
+        row_tile = 4 * min(ROWS, nodes) * widest * size
+        fixed = nodes * size * self._columns_held() + row_tile
+        if memory_limit is None:
+            self.columns = widest
+            return
+        limit = _bytes(memory_limit)
+        least = fixed + nodes * size * min(LEAST_COLUMNS, widest)
+        if limit < least:
+            raise ValueError(
+                f"memory_limit must be at least {least} bytes ({least / 1e9:.3g} GB) here, got {memory_limit!r}"
+            )
+        columns = int((limit - fixed) // max(1, nodes * size)) // LEAST_COLUMNS * LEAST_COLUMNS
+        self.columns = min(max(columns, LEAST_COLUMNS), widest)
+
+    def _every_width(self) -> list[int]:
+        return [self.stem_width, self.model.out_channels, *(w for path in self.model.path_widths for w in path)]
+
+    def path_width(self, i: int) -> int:
+        """Columns of the tensor that path i works in."""
+        widths, source = self.model.path_widths[i], self.stem_width or self.in_channels
+        before = source if not self.shares and source < widths[0] else 0
+        return max(before, *widths)
+
+    def _columns_held(self) -> int:
+        """Columns of nodes at the peak, without the tile."""
+        model, held = self.model, self.stem_width
+        real = sorted(
+            (i for i, widths in enumerate(model.path_widths) if widths), key=lambda i: max(model.path_widths[i])
+        )
+        if model.stem:
+            last, real = real[-1:], real[:-1]
+            held = max([held, *(self.path_width(i) for i in last)])
+        held += max((self.path_width(i) for i in real), default=0)
+        blocks = [*model.stem, *(block for path in model.paths for block in path)]
+        skips = [block.conv.out_channels for block in blocks if block.residual]
+        return held + max(skips, default=0) + PathSum.columns(model)
+
+    def _shares(self) -> bool:
+        """Whether the input of the paths is propagated once for all."""
+        first = [path[0] for path in self.model.paths if len(path)]
+        if not self.model.stem or len(first) < 1 or any(block.residual for block in first):
+            return False
+        linear = all(REDUCE[block.conv.aggr] in ("sum", "mean") for block in first)
+        return linear and sum(block.conv.out_channels for block in first) > self.stem_width
+
+
+def _bytes(limit: int | str) -> int:
+    if isinstance(limit, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", limit)
+        if found and found[2].upper() in _UNITS:
+            return int(float(found[1]) * _UNITS[found[2].upper()])
+    elif isinstance(limit, (int, float)) and not isinstance(limit, bool) and limit > 0:
+        return int(limit)
+    raise ValueError(f'memory_limit must be a number of bytes above 0 or a string such as "6 GB", got {limit!r}')
