@@ -2,9 +2,9 @@
 //
 //   dx[i, f] = scale grad[i, f] where kept has a bit, else 0        dbias[f] = sum_i dx[i, f]
 //
-// The rows are cut into slabs. A block goes through one of them, each item by every items-th row, and adds up its
-// items' sums in their order: partial[slab, f]. A second kernel adds the slabs, again each thread every so many, and
-// then the threads.
+// The rows are cut into slabs. A block goes through one of them, each of its warps' items by every items-th row, and
+// adds up the items' sums in their order: partial[slab, f]. A second kernel adds the slabs, again each thread every so
+// many, and then the threads.
 #pragma once
 #include "activation.cuh"
 
@@ -22,7 +22,7 @@ template <typename T, int kWord>
 __global__ void __launch_bounds__(kThreads) activate_kernel(const ActivateArgs<T> args,
                                                             const Activation<T> activation) {
   const int64_t per_chunk = args.tiles.tiles_per_chunk(args.rows);
-  for (int64_t tile = blockIdx.x; tile < per_chunk * args.tiles.chunks; tile += gridDim.x) {
+  for_tiles(per_chunk * args.tiles.chunks, [&](int64_t tile) {
     const Lane<kWord> lane(args.tiles, tile / per_chunk);
     int64_t row = tile % per_chunk * args.tiles.items + lane.item;
     if (!lane.busy || row >= args.rows) row = -1;
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads) activate_kernel(const ActivateArgs<T
       for (int k = 0; k < kWord; ++k) values.of[p][k] = widen(x.value[k]);
     }
     store_row(activation, args.tiles, lane, row, values, args.y);
-  }
+  });
 }
 
 template <typename T>
@@ -54,13 +54,15 @@ template <typename T, int kWord>
 __global__ void __launch_bounds__(kThreads) activate_grad_kernel(const ActivateGradArgs<T> args) {
   using S = Accumulate<T>;
   const int64_t features = args.tiles.features, kept_bytes = ceil_div(features, 8);
+  const int items = kWarps * args.tiles.items;
   S* sums = reinterpret_cast<S*>(shared_memory());  // [items, chunk]
   for (int64_t tile = blockIdx.x; tile < args.slabs.count * args.tiles.chunks; tile += gridDim.x) {
     const int64_t slab = tile % args.slabs.count, first = slab * args.slabs.rows;
     const int64_t past = at_most(first + args.slabs.rows, args.rows);
     const Lane<kWord> lane(args.tiles, tile / args.slabs.count);
+    const int item = threadIdx.x / kLanes * args.tiles.items + lane.item;
     Values<S, kWord> sum;
-    for (int64_t row = first + lane.item; row < past; row += args.tiles.items) {
+    for (int64_t row = first + item; row < past; row += items) {
 #pragma unroll
       for (int p = 0; p < lane.kWords; ++p) {
         if (!lane.has(p)) continue;
@@ -82,11 +84,11 @@ __global__ void __launch_bounds__(kThreads) activate_grad_kernel(const ActivateG
 #pragma unroll
     for (int p = 0; p < lane.kWords; ++p)
       for (int k = 0; k < kWord; ++k)
-        if (lane.has(p)) sums[lane.item * args.tiles.chunk + lane.feature(p) - lane.first + k] = sum.of[p][k];
+        if (lane.has(p)) sums[item * args.tiles.chunk + lane.feature(p) - lane.first + k] = sum.of[p][k];
     __syncthreads();
     for (int64_t f = lane.first + threadIdx.x; f < lane.end; f += kThreads) {
       S total = 0;
-      for (int item = 0; item < args.tiles.items; ++item) total += sums[item * args.tiles.chunk + f - lane.first];
+      for (int i = 0; i < items; ++i) total += sums[i * args.tiles.chunk + f - lane.first];
       args.partial[slab * features + f] = total;
     }
   }

@@ -21,14 +21,14 @@ struct Activation {
   uint8_t* kept;        // null where every value has a slope
 };
 
-// What a tile shares: the row of every item, -1 where there is none, and the flags of its values.
+// What a warp shares: the row of every item of its tile, -1 where there is none, and the flags of its values.
 struct TileFlags {
   int64_t* row;
   uint8_t* flag;
   int stride;
 
   __device__ __forceinline__ explicit TileFlags(const RowTiles& tiles)
-      : row(reinterpret_cast<int64_t*>(shared_memory())),
+      : row(reinterpret_cast<int64_t*>(shared_memory() + threadIdx.x / kLanes * flag_bytes(tiles))),
         flag(reinterpret_cast<uint8_t*>(row + tiles.items)),
         stride(flag_stride(tiles)) {}
 };
@@ -39,7 +39,7 @@ __device__ __forceinline__ void draw(const Activation<T>& activation, const RowT
   const uint64_t key = static_cast<uint64_t>(*activation.seed);
   const int64_t first_block = lane.first / 64;
   const int counters = static_cast<int>((ceil_div(lane.end, 64) - first_block) * 16);
-  for (int n = threadIdx.x; n < tiles.items * counters; n += kThreads) {
+  for (int n = threadIdx.x % kLanes; n < tiles.items * counters; n += kLanes) {
     const int item = n / counters, counter = n % counters;
     const int64_t row = flags.row[item], f = (first_block + counter / 16) * 64 + counter % 16;
     if (row < 0) continue;
@@ -58,7 +58,7 @@ template <int kWord>
 __device__ __forceinline__ void pack(uint8_t* kept, const RowTiles& tiles, const Lane<kWord>& lane,
                                      const TileFlags& flags) {
   const int bytes = static_cast<int>(ceil_div(lane.end - lane.first, 8));
-  for (int n = threadIdx.x; n < tiles.items * bytes; n += kThreads) {
+  for (int n = threadIdx.x % kLanes; n < tiles.items * bytes; n += kLanes) {
     const int item = n / bytes, byte = n % bytes;
     if (flags.row[item] < 0) continue;
     const int count = static_cast<int>(at_most(lane.end - lane.first - byte * 8, 8));
@@ -69,7 +69,7 @@ __device__ __forceinline__ void pack(uint8_t* kept, const RowTiles& tiles, const
   }
 }
 
-// Called by a whole block, with the row of each thread's item, or -1.
+// Called by a whole warp, with the row of each thread's item, or -1.
 template <int kWord, typename T>
 __device__ __forceinline__ void store_row(const Activation<T>& activation, const RowTiles& tiles,
                                           const Lane<kWord>& lane, int64_t row,
@@ -77,12 +77,12 @@ __device__ __forceinline__ void store_row(const Activation<T>& activation, const
   using S = Accumulate<T>;
   const TileFlags flags(tiles);
   if (activation.kept) {
-    __syncthreads();  // the tile before has been packed
+    __syncwarp();  // the tile before has been packed
     if (lane.busy && lane.lane == 0) flags.row[lane.item] = row;
-    __syncthreads();
+    __syncwarp();
     if (activation.seed) {
       draw(activation, tiles, lane, flags);
-      __syncthreads();
+      __syncwarp();
     }
   }
 #pragma unroll
@@ -110,7 +110,7 @@ __device__ __forceinline__ void store_row(const Activation<T>& activation, const
     store(y + row * tiles.features + f, out);
   }
   if (activation.kept) {
-    __syncthreads();
+    __syncwarp();
     pack(activation.kept, tiles, lane, flags);
   }
 }

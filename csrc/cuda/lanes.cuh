@@ -36,11 +36,11 @@ struct Lane {
   static constexpr int kWords = words_per_lane(kWord);
   int item, lane, lanes;
   int64_t first, end;  // the tile's features
-  bool busy;           // the last threads of a block may be too many
+  bool busy;           // the last lanes of a warp may be too many
 
   __device__ __forceinline__ Lane(const RowTiles& tiles, int64_t chunk)
-      : item(static_cast<int>(threadIdx.x) / tiles.lanes),
-        lane(static_cast<int>(threadIdx.x) % tiles.lanes),
+      : item(static_cast<int>(threadIdx.x) % kLanes / tiles.lanes),
+        lane(static_cast<int>(threadIdx.x) % kLanes % tiles.lanes),
         lanes(tiles.lanes),
         first(chunk * tiles.chunk),
         end(at_most(first + tiles.chunk, tiles.features)),
@@ -49,5 +49,12 @@ struct Lane {
   __device__ __forceinline__ int64_t feature(int p) const { return first + int64_t{lane + p * lanes} * kWord; }
   __device__ __forceinline__ bool has(int p) const { return busy && feature(p) < end; }
 };
+
+// Calls body with each of this warp's tiles.
+template <typename Body>
+__device__ __forceinline__ void for_tiles(int64_t tiles, const Body& body) {
+  const int64_t first = int64_t{blockIdx.x} * kWarps + threadIdx.x / kLanes, step = int64_t{gridDim.x} * kWarps;
+  for (int64_t tile = first; tile < tiles; tile += step) body(tile);
+}
 
 }  // namespace multipath_gcn::gpu

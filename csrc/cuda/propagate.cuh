@@ -64,31 +64,25 @@ template <Reduce kReduce, int kWord, typename T, typename Index>
 __global__ void __launch_bounds__(kThreads, blocks_together(kReduce, kWord))
     propagate_kernel(const PropagateArgs<T, Index> args, const Activation<T> activation) {
   const auto& matrix = args.matrix;
-  const int64_t parts = 2 * args.segments.count, part_tiles = args.tiles.tiles_per_chunk(parts) * args.tiles.chunks;
-  const int64_t per_chunk = args.tiles.tiles_per_chunk(matrix.rows), tiles = part_tiles + per_chunk * args.tiles.chunks;
-  for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+  const int64_t parts = 2 * args.segments.count, parts_per_chunk = args.tiles.tiles_per_chunk(parts);
+  const int64_t part_tiles = parts_per_chunk * args.tiles.chunks;
+  const int64_t rows_per_chunk = args.tiles.tiles_per_chunk(matrix.rows);
+  for_tiles(part_tiles + rows_per_chunk * args.tiles.chunks, [&](int64_t tile) {
     if (tile < part_tiles) {
-      const int64_t parts_per_chunk = args.tiles.tiles_per_chunk(parts);
       const Lane<kWord> lane(args.tiles, tile / parts_per_chunk);
       const int64_t item = tile % parts_per_chunk * args.tiles.items + lane.item;
       if (lane.busy && item < parts) reduce_segment<kReduce>(args, lane, item);
-    } else {
-      const Lane<kWord> lane(args.tiles, (tile - part_tiles) / per_chunk);
-      int64_t row = (tile - part_tiles) % per_chunk * args.tiles.items + lane.item;
-      typename Reduction<T, kWord, kReduce>::Values values;
-      if (lane.busy && row < matrix.rows) {
-        const int64_t begin = matrix.begin(row), end = matrix.end(row);
-        if (end - begin > args.segments.length) {
-          row = -1;
-        } else {
-          reduce<kReduce>(args, lane, row, begin, end, values);
-        }
-      } else {
-        row = -1;
-      }
-      store_result<kReduce>(args, activation, lane, row, values);
+      return;
     }
-  }
+    const Lane<kWord> lane(args.tiles, (tile - part_tiles) / rows_per_chunk);
+    int64_t row = (tile - part_tiles) % rows_per_chunk * args.tiles.items + lane.item;
+    if (!lane.busy || row >= matrix.rows) row = -1;
+    const int64_t begin = row < 0 ? 0 : matrix.begin(row), end = row < 0 ? 0 : matrix.end(row);
+    if (end - begin > args.segments.length) row = -1;
+    typename Reduction<T, kWord, kReduce>::Values values;
+    if (row >= 0) reduce<kReduce>(args, lane, row, begin, end, values);
+    store_result<kReduce>(args, activation, lane, row, values);
+  });
 }
 
 template <Reduce kReduce, int kWord, typename T, typename Index>
@@ -97,7 +91,7 @@ __global__ void __launch_bounds__(kThreads) propagate_long_rows_kernel(const Pro
   using R = Reduction<T, kWord, kReduce>;
   const auto& matrix = args.matrix;
   const int64_t length = args.segments.length, per_chunk = args.tiles.tiles_per_chunk(args.segments.count);
-  for (int64_t tile = blockIdx.x; tile < per_chunk * args.tiles.chunks; tile += gridDim.x) {
+  for_tiles(per_chunk * args.tiles.chunks, [&](int64_t tile) {
     const Lane<kWord> lane(args.tiles, tile / per_chunk);
     const int64_t segment = tile % per_chunk * args.tiles.items + lane.item, first = segment * length;
     int64_t row = -1;
@@ -118,7 +112,7 @@ __global__ void __launch_bounds__(kThreads) propagate_long_rows_kernel(const Pro
       }
     }
     store_result<kReduce>(args, activation, lane, row, values);
-  }
+  });
 }
 
 }  // namespace multipath_gcn::gpu

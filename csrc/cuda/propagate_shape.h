@@ -11,7 +11,7 @@ constexpr int word_elements(int64_t features, int element_bytes) {
 }
 MULTIPATH_GCN_BOTH constexpr int words_per_lane(int word) { return word == 1 ? 4 : word == 8 ? 1 : 2; }
 
-// A tile is one block's work: `items` rows of `lanes` threads each, of one chunk of the features. Tiles of one chunk
+// A tile is one warp's work: `items` rows of `lanes` threads each, of one chunk of the features. Tiles of one chunk
 // are neighbours: together they read a part of x that is the smaller for it.
 struct RowTiles {
   int64_t features, chunk, chunks;
@@ -26,14 +26,20 @@ constexpr RowTiles row_tiles(int64_t features, int word) {
   const int64_t most = int64_t{kLanes} * word * words_per_lane(word), chunks = ceil_div(features, most);
   const int64_t chunk = chunks == 1 ? features : round_up(ceil_div(features, chunks), 8);
   const int lanes = static_cast<int>(ceil_div(chunk, word * words_per_lane(word)));
-  return {features, chunk, ceil_div(features, chunk), lanes, kThreads / lanes};
+  return {features, chunk, ceil_div(features, chunk), lanes, kLanes / lanes};
 }
 
-// Shared memory of activation.cuh: a row number for every item of a tile and a byte for every value.
+// Rows differ in length, and a block is done when its last warp is: warps walk from tile to tile, each at its own pace.
+// The blocks are so many all the same that a multiprocessor which is done early takes new ones from the others' share.
+constexpr int64_t walking_blocks(int64_t tiles, int multiprocessors) {
+  return at_most(ceil_div(tiles, kWarps), int64_t{24} * multiprocessors);
+}
+
+// Shared memory of activation.cuh for a warp: a row number for every item of a tile and a byte for every value.
 MULTIPATH_GCN_BOTH constexpr int flag_stride(const RowTiles& tiles) {
   return static_cast<int>(round_up(tiles.chunk, 8));
 }
-constexpr int activation_shared_bytes(const RowTiles& tiles) { return tiles.items * (8 + flag_stride(tiles)); }
+MULTIPATH_GCN_BOTH constexpr int flag_bytes(const RowTiles& tiles) { return tiles.items * (8 + flag_stride(tiles)); }
 
 // A row of more than `length` entries is summed in parts, which end at the multiples of `length` among all entries;
 // their sums are then added in order. The length grows with the root of the number of entries, and with it the number
@@ -65,7 +71,8 @@ struct Slabs {
 };
 
 constexpr Slabs slabs(int64_t rows, const RowTiles& tiles) {
-  const int64_t each = round_up(at_least(ceil_div(rows, 512), 4 * tiles.items), tiles.items);
+  const int items = kWarps * tiles.items;
+  const int64_t each = round_up(at_least(ceil_div(rows, 512), 4 * items), items);
   return {each, ceil_div(rows, each)};
 }
 

@@ -29,12 +29,13 @@ void run_propagate(Launcher& launcher, PropagateArgs<T, Index> args, int64_t fea
     const int64_t parts = 2 * args.segments.count * features;
     if (parts > 0) args.partial = static_cast<Accumulate<T>*>(launcher.allocate(parts * sizeof(Accumulate<T>)));
     if (kExtreme && parts > 0) args.partial_source = static_cast<int*>(launcher.allocate(parts * sizeof(int)));
-    const int shared = activation.kept ? activation_shared_bytes(args.tiles) : 0;
+    const int shared = activation.kept ? kWarps * flag_bytes(args.tiles) : 0;
+    const auto blocks = [&](int64_t tiles) { return walking_blocks(tiles, launcher.multiprocessors); };
     const int64_t tiles = args.tiles.tiles(2 * args.segments.count) + args.tiles.tiles(args.matrix.rows);
-    launcher.launch(propagate_kernel<kReduce, word, T, Index>, blocks_for(tiles), shared, args, activation);
+    launcher.launch(propagate_kernel<kReduce, word, T, Index>, blocks(tiles), shared, args, activation);
     if (parts == 0) return;
-    launcher.launch(propagate_long_rows_kernel<kReduce, word, T, Index>,
-                    blocks_for(args.tiles.tiles(args.segments.count)), shared, args, activation);
+    launcher.launch(propagate_long_rows_kernel<kReduce, word, T, Index>, blocks(args.tiles.tiles(args.segments.count)),
+                    shared, args, activation);
   });
 }
 
@@ -51,8 +52,9 @@ template <typename T>
 void run_activate(Launcher& launcher, ActivateArgs<T> args, int64_t features, const Activation<T>& activation) {
   dispatch_word<T>(features, [&](auto word) {
     args.tiles = row_tiles(features, word);
-    const int shared = activation.kept ? activation_shared_bytes(args.tiles) : 0;
-    launcher.launch(activate_kernel<T, word>, blocks_for(args.tiles.tiles(args.rows)), shared, args, activation);
+    const int shared = activation.kept ? kWarps * flag_bytes(args.tiles) : 0;
+    const int64_t blocks = walking_blocks(args.tiles.tiles(args.rows), launcher.multiprocessors);
+    launcher.launch(activate_kernel<T, word>, blocks, shared, args, activation);
   });
 }
 
@@ -63,7 +65,7 @@ void run_activate_grad(Launcher& launcher, ActivateGradArgs<T> args, int64_t fea
     args.tiles = row_tiles(features, word);
     args.slabs = slabs(args.rows, args.tiles);
     args.partial = static_cast<S*>(launcher.allocate(args.slabs.count * features * sizeof(S)));
-    const auto shared = static_cast<int>(args.tiles.items * args.tiles.chunk * sizeof(S));
+    const auto shared = static_cast<int>(kWarps * args.tiles.items * args.tiles.chunk * sizeof(S));
     launcher.launch(activate_grad_kernel<T, word>, blocks_for(args.slabs.count * args.tiles.chunks), shared, args);
     launcher.launch(add_slabs_kernel<T>, blocks_for(ceil_div(features, kLanes)), kThreads * static_cast<int>(sizeof(S)),
                     static_cast<const S*>(args.partial), dbias, args.slabs.count, features);

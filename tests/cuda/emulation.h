@@ -256,6 +256,11 @@ inline int __syncthreads_or(int value) {
   return emulation::block.any_before != 0;
 }
 
+inline void __syncwarp() {
+  char own;
+  emulation::together(own, [](char**) {});
+}
+
 inline unsigned __ballot_sync(unsigned mask, bool value) {
   emulation::every_lane(mask);
   unsigned own = value;

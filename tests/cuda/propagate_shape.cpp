@@ -17,17 +17,18 @@ void check_tiles(int64_t features, int element_bytes) {
   const int word = word_elements(features, element_bytes), per_lane = word * words_per_lane(word);
   CHECK(features % word == 0 && (word == 1 || word * element_bytes == 16));
   const RowTiles tiles = row_tiles(features, word);
-  CHECK(1 <= tiles.lanes && tiles.lanes <= kLanes && tiles.items >= 1 && tiles.lanes * tiles.items <= kThreads);
+  CHECK(1 <= tiles.lanes && tiles.lanes <= kLanes && tiles.items >= 1 && tiles.lanes * tiles.items <= kLanes);
   CHECK(tiles.lanes * per_lane >= tiles.chunk && (tiles.lanes - 1) * per_lane < tiles.chunk);
   CHECK(tiles.chunks * tiles.chunk >= features && (tiles.chunks - 1) * tiles.chunk < features);
   CHECK(tiles.chunk % word == 0 && (tiles.chunks == 1 || tiles.chunk % 8 == 0));
-  CHECK(activation_shared_bytes(tiles) <= 48 * 1024 && tiles.items * tiles.chunk * 8 <= 48 * 1024);
+  CHECK(kWarps * flag_bytes(tiles) <= 48 * 1024 && kWarps * tiles.items * tiles.chunk * 8 <= 48 * 1024);
   const int lanes = entry_lanes(features, word);
   CHECK(lanes >= 1 && lanes <= kLanes && (lanes & (lanes - 1)) == 0);
   for (const int64_t rows : {int64_t{1}, int64_t{2708}, int64_t{1000003}, int64_t{1} << 40}) {
     CHECK(tiles.tiles(rows) * tiles.items >= rows * tiles.chunks);
+    CHECK(walking_blocks(tiles.tiles(rows), 132) <= 24 * 132 && walking_blocks(tiles.tiles(rows), 1) >= 1);
     const Slabs s = slabs(rows, tiles);
-    CHECK(1 <= s.count && s.count <= 512 && s.rows % tiles.items == 0);
+    CHECK(1 <= s.count && s.count <= 512 && s.rows % (kWarps * tiles.items) == 0);
     CHECK(s.count * s.rows >= rows && (s.count - 1) * s.rows < rows);
   }
 }
