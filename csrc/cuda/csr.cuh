@@ -29,14 +29,14 @@ struct Csr {
   }
 
   // The column of an entry, or -1 where there is none.
-  __device__ __forceinline__ int64_t column(int64_t entry) const {
-    const int64_t j = col[entry];
+  __device__ __forceinline__ Index column(int64_t entry) const {
+    const Index j = col[entry];
     return 0 <= j && j < columns ? j : -1;
   }
 
   __device__ __forceinline__ S scale_of(int64_t row) const { return row_scale ? row_scale[row] : S(1); }
 
-  __device__ __forceinline__ S value(int64_t entry, int64_t column, S scale) const {
+  __device__ __forceinline__ S value(int64_t entry, Index column, S scale) const {
     const S value = weight ? weight[entry] * scale : scale;
     return col_scale ? value * col_scale[column] : value;
   }

@@ -16,12 +16,12 @@ struct alignas(sizeof(T) * kWord < 16 ? sizeof(T) * kWord : 16) Vector {
 
 template <int kWord, typename T>
 __device__ __forceinline__ Vector<T, kWord> load(const T* from) {
-  return *reinterpret_cast<const Vector<T, kWord>*>(from);
+  return aligned_at<const Vector<T, kWord>>(from);
 }
 
 template <int kWord, typename T>
 __device__ __forceinline__ void store(T* to, const Vector<T, kWord>& vector) {
-  *reinterpret_cast<Vector<T, kWord>*>(to) = vector;
+  aligned_at<Vector<T, kWord>>(to) = vector;
 }
 
 // Values of a thread: kWord of each of its words.

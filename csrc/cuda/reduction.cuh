@@ -105,7 +105,7 @@ __device__ __forceinline__ void reduce(const PropagateArgs<T, Index>& args, cons
   constexpr int kBatch = 4, kWords = Lane<kWord>::kWords;
   const S scale = args.matrix.scale_of(row);
   for (int64_t e = begin; e < end; e += kBatch) {
-    int64_t column[kBatch];
+    Index column[kBatch];
     S value[kBatch];
     Vector<T, kWord> x[kBatch][kWords];
 #pragma unroll

@@ -160,6 +160,22 @@ def test_indices_outside_the_matrix_are_not_followed(backend, index, entries):
             torch.cuda.synchronize()
 
 
+def test_rows_further_apart_than_two_to_the_31_elements(backend):
+    ops, device = backend
+    if device.type == "cuda" and torch.cuda.mem_get_info()[0] < 5 << 30:
+        pytest.skip("too little memory")
+    far = 2**31 + 48
+    x = torch.empty(far + 40, dtype=torch.bfloat16, device=device).as_strided(
+        (2, 40), (far, 1)
+    )  # never touched between
+    x.copy_(torch.randint(-3, 4, (2, 40)))
+    rowptr, col = torch.tensor([0, 1, 3, 3], device=device), torch.tensor([1, 0, 1], device=device)
+    y = ops.propagate(x, rowptr, col, None, None, None, None, None, None)
+    assert_equal(y.cpu(), torch.stack([x[1], x[0] + x[1], 0 * x[0]]).cpu())
+    dweight = ops.propagate_weight_grad(y, x, rowptr, col, None, None)
+    assert_equal(dweight.cpu(), torch.stack([y[0] * x[1], y[1] * x[0], y[1] * x[1]]).sum(1, dtype=torch.float32).cpu())
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_many_slabs_of_rows(backend, dtype):
     """More rows than the sums of a bias gradient are cut into at first, and features in several chunks."""
