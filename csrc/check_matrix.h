@@ -1,4 +1,5 @@
-// What must hold for the arguments of propagate* and activate* on any device, beside check.h, and the results they share.
+// What must hold for the arguments of propagate* and activate* on any device, beside check.h, and the results they
+// share.
 //
 // The values of rowptr, col and source cannot be checked here: reading them would wait for the device. Kernels never
 // follow one out of its tensor; that they are right is checked in Python, once per matrix.
@@ -7,7 +8,8 @@
 
 namespace multipath_gcn {
 
-// A[i, j] = row_scale[i] weight[e] col_scale[j] for the entry e of row i in column j = col[e]; what is absent counts as 1.
+// A[i, j] = row_scale[i] weight[e] col_scale[j] for the entry e of row i in column j = col[e]; what is absent counts as
+// 1.
 struct MatrixArgs {
   Tensor rowptr, col;
   std::optional<Tensor> weight, row_scale, col_scale;
@@ -43,7 +45,8 @@ inline void check_values(const char* name, const std::optional<Tensor>& t, int64
   if (!t) return;
   check_device(name, *t, x);
   STD_TORCH_CHECK(t->scalar_type() == sum_type(x.scalar_type()), name,
-                  " must be float32, or float64 where the input is, got ScalarType ", static_cast<int>(t->scalar_type()));
+                  " must be float32, or float64 where the input is, got ScalarType ",
+                  static_cast<int>(t->scalar_type()));
   STD_TORCH_CHECK(t->dim() == 1 && t->size(0) == size, name, " must have shape [", size, "], got ", shape_text(*t));
 }
 
@@ -66,16 +69,21 @@ inline void check_matrix(const MatrixArgs& matrix, int64_t columns, const Tensor
   check_values("col_scale", matrix.col_scale, columns, x);
 }
 
+inline void check_dropout(double dropout) {
+  STD_TORCH_CHECK(0 <= dropout && dropout < 1, "dropout must lie in [0, 1), got ", dropout);
+}
+
 // An activation of values [*, F] of x's type.
 inline void check_activation(const ActivationArgs& activation, const Tensor& x) {
   if (activation.bias) {
     check_like("bias", *activation.bias, x);
-    STD_TORCH_CHECK(activation.bias->dim() == 1 && activation.bias->size(0) == x.size(1), "bias must have shape [", x.size(1),
-                    "], got ", shape_text(*activation.bias));
+    STD_TORCH_CHECK(activation.bias->dim() == 1 && activation.bias->size(0) == x.size(1), "bias must have shape [",
+                    x.size(1), "], got ", shape_text(*activation.bias));
   }
-  STD_TORCH_CHECK(0 <= activation.dropout && activation.dropout < 1, "dropout must lie in [0, 1), got ", activation.dropout);
+  check_dropout(activation.dropout);
   if (activation.dropout == 0) return;
-  STD_TORCH_CHECK(activation.seed.has_value(), "seed must be given where dropout > 0, got dropout ", activation.dropout);
+  STD_TORCH_CHECK(activation.seed.has_value(), "seed must be given where dropout > 0, got dropout ",
+                  activation.dropout);
   check_device("seed", *activation.seed, x);
   STD_TORCH_CHECK(activation.seed->scalar_type() == ScalarType::Long && activation.seed->numel() == 1,
                   "seed must be one int64, got ", shape_text(*activation.seed), " of ScalarType ",
@@ -96,6 +104,15 @@ inline void check_parts(const std::vector<Tensor>& parts) {
 // Where an extreme comes from is told by an int32.
 inline void check_source_columns(int64_t columns) {
   STD_TORCH_CHECK(columns < (int64_t{1} << 31), "the number of columns must be below 2^31, got ", columns);
+}
+
+// Where each value of the extremes [rows, F] comes from.
+inline void check_source(const Tensor& source, const Tensor& grad) {
+  check_device("source", source, grad);
+  STD_TORCH_CHECK(source.scalar_type() == ScalarType::Int, "source must be int32, got ScalarType ",
+                  static_cast<int>(source.scalar_type()));
+  STD_TORCH_CHECK(source.dim() == 2 && source.size(0) == grad.size(0) && source.size(1) == grad.size(1),
+                  "source must have the shape of grad, got ", shape_text(source), " and ", shape_text(grad));
 }
 
 inline int64_t kept_bytes(int64_t features) { return features / 8 + (features % 8 != 0); }

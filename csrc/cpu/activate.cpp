@@ -36,7 +36,7 @@ std::tuple<Tensor, Tensor> activate(const Tensor& x_, const std::optional<Tensor
 
 std::tuple<Tensor, Tensor> activate_grad(const Tensor& grad_, const Tensor& kept, double dropout) {
   check_features("grad", grad_);
-  STD_TORCH_CHECK(0 <= dropout && dropout < 1, "dropout must lie in [0, 1), got ", dropout);
+  check_dropout(dropout);
   const bool masks = check_kept(kept, grad_);
   const Tensor grad = rows_of(grad_);
   const int64_t rows = grad.size(0), features = grad.size(1);

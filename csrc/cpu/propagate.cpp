@@ -157,10 +157,7 @@ Tensor propagate_extreme_grad(const Tensor& grad_, const Tensor& source_, const 
   check_features("grad", grad_);
   check_matrix(matrix, grad_.size(0), grad_);
   check_source_columns(matrix.rows());
-  check_device("source", source_, grad_);
-  STD_TORCH_CHECK(source_.scalar_type() == ScalarType::Int && source_.dim() == 2 && source_.size(0) == grad_.size(0) &&
-                      source_.size(1) == grad_.size(1),
-                  "source must be int32 of shape ", shape_text(grad_), ", got ", shape_text(source_));
+  check_source(source_, grad_);
   const Tensor grad = rows_of(grad_), source = torch::stable::contiguous(source_);
   Tensor dx = on_huge_pages(torch::stable::new_empty(grad, {matrix.rows(), grad.size(1)}));
   if (dx.numel() == 0) return dx;

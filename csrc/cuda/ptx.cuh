@@ -17,6 +17,12 @@ __device__ __forceinline__ unsigned char* shared_memory() {
   return multipath_gcn_shared;
 }
 
+// What lies at an address, which must be aligned for it.
+template <typename V, typename T>
+__device__ __forceinline__ V& aligned_at(T* address) {
+  return *reinterpret_cast<V*>(address);
+}
+
 // threadIdx.x, read anew: what is computed from it is computed where it is used, and not kept in registers over a loop.
 __device__ __forceinline__ int thread_anew() {
   int thread;

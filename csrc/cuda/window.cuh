@@ -5,21 +5,10 @@
 //   B[c, f] = weight[f, (c - start[f]) mod C] where that offset is below K; elsewhere there is no product at all
 #pragma once
 #include "../kernels/view.h"
+#include "element.cuh"
 #include "launch_shape.h"
-#include "ptx.cuh"
 
 namespace multipath_gcn::gpu {
-
-template <typename T>
-struct AccumulateIn {
-  using type = float;
-};
-template <>
-struct AccumulateIn<double> {
-  using type = double;
-};
-template <typename T>
-using Accumulate = typename AccumulateIn<T>::type;
 
 struct Windows {
   const int* start;  // [filters], any integers

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from multipath_gcn import _native
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.reference import activate as definition
 
@@ -164,6 +165,10 @@ def _(x, bias, relu, dropout, seed):
 @torch.library.register_fake("multipath_gcn::activate_grad")
 def _(grad, kept, dropout):
     return torch.empty_like(grad, memory_format=torch.contiguous_format), grad.new_empty(grad.size(1))
+
+
+if _native.mode() == "native":  # PyTorch's own operators add up on CUDA
+    torch.library.impl("multipath_gcn::combine", "CUDA")(definition.combine)
 
 
 @torch.library.register_fake("multipath_gcn::combine")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from multipath_gcn import _native
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TYPES = {"float32": "float", "float64": "double", "bfloat16": "__nv_bfloat16", "float16": "__half"}
@@ -62,4 +64,5 @@ def emulated_operators(compile_all, tmp_path_factory):
 def cuda():
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+    _native.load()
     return torch.device("cuda", torch.cuda.current_device())

@@ -7,6 +7,12 @@ namespace multipath_gcn::gpu {
 
 inline unsigned char* shared_memory() { return emulation::block.shared; }
 
+template <typename V, typename T>
+V& aligned_at(T* address) {
+  if (reinterpret_cast<uintptr_t>(address) % alignof(V)) emulation::fail("a misaligned access");
+  return *reinterpret_cast<V*>(address);
+}
+
 inline int thread_anew() { return static_cast<int>(threadIdx.x); }
 
 template <int kBytes>

@@ -1,6 +1,7 @@
 // Included by g++ (-include) before the files of csrc/cuda: the operators run the emulated kernels on CPU tensors, as
-// torch.ops.emulated.* with the schemas of csrc/library.cpp. EMULATED_MULTIPROCESSORS says how large a device to be, and
-// with it which tiles are used; MULTIPATH_GCN_TF32 is read at every call.
+// torch.ops.emulated.* with the schemas of csrc/library.cpp. Read at every call: EMULATED_MULTIPROCESSORS says how
+// large a device to be, and with it which tiles are used, EMULATED_BLOCKS how many blocks a grid may have,
+// EMULATED_ORDER=reverse runs threads from the last to the first; and MULTIPATH_GCN_TF32.
 #pragma once
 #include "emulated_launcher.h"
 //
@@ -20,9 +21,15 @@ namespace multipath_gcn::gpu {
 
 struct Launcher : emulation::Launcher {
   explicit Launcher(const Tensor&) {
-    const char *count = std::getenv("EMULATED_MULTIPROCESSORS"), *allowed = std::getenv("MULTIPATH_GCN_TF32");
-    multiprocessors = count ? std::atoi(count) : 1;
-    tf32 = allowed && std::atoi(allowed);
+    const auto number = [](const char* name, int otherwise) {
+      const char* value = std::getenv(name);
+      return value && *value ? std::atoi(value) : otherwise;
+    };
+    const char* order = std::getenv("EMULATED_ORDER");
+    multiprocessors = number("EMULATED_MULTIPROCESSORS", 1);
+    grid_limit = number("EMULATED_BLOCKS", 1 << 30);
+    emulation::reverse_order = order && std::strcmp(order, "reverse") == 0;
+    tf32 = number("MULTIPATH_GCN_TF32", 0);
   }
   int stream() const { return 0; }
 };

@@ -256,6 +256,11 @@ inline int __syncthreads_or(int value) {
   return emulation::block.any_before != 0;
 }
 
+inline void __syncwarp() {
+  char own;
+  emulation::together(own, [](char**) {});
+}
+
 inline unsigned __ballot_sync(unsigned mask, bool value) {
   emulation::every_lane(mask);
   unsigned own = value;
@@ -269,12 +274,13 @@ inline unsigned __ballot_sync(unsigned mask, bool value) {
 
 inline int __any_sync(unsigned mask, bool value) { return __ballot_sync(mask, value) != 0; }
 
-inline unsigned __shfl_sync(unsigned mask, unsigned value, int lane) {
+template <typename T>
+T __shfl_sync(unsigned mask, T value, int lane) {
   struct Own {
-    unsigned value;
+    T value;
     int lane;
-    unsigned result;
-  } own{value, lane, 0};
+    T result;
+  } own{value, lane, {}};
   emulation::every_lane(mask);
   emulation::together(own, [](Own** lanes) {
     for (int l = 0; l < 32; ++l) lanes[l]->result = lanes[lanes[l]->lane % 32]->value;
@@ -282,7 +288,8 @@ inline unsigned __shfl_sync(unsigned mask, unsigned value, int lane) {
   return own.result;
 }
 
-inline unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lanes) {
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, int lanes) {
   return __shfl_sync(mask, value, static_cast<int>(threadIdx.x % 32) ^ lanes);
 }
 

@@ -4,12 +4,14 @@ The reference runs on the CPU, so that next to nothing else is on the device.
 """
 
 import os
+import random
 import sys
 from pathlib import Path
 
 os.environ.setdefault("PYTORCH_NO_CUDA_MEMORY_CACHING", "1")  # every tensor its own allocation, with edges to overstep
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import matrices
 import torch
 import transforms
 
@@ -25,9 +27,17 @@ CASES = [
 ]
 
 
+# ((rows, columns), features): long rows and short ones; words and elements; several chunks
+MATRICES = [((1, 300), 8), ((37, 41), 40), ((64, 150), 7), ((70, 90), 264), ((20, 30), 131)]
+
+
 def main():
     _native.load()
     torch.manual_seed(0)
+    print(channel_transforms() + propagations(), "results are right")
+
+
+def channel_transforms():
     ops, reference, count = torch.ops.multipath_gcn, transforms.reference(), 0
     for windows, points in CASES:
         start, order = windows.on("cuda")
@@ -62,7 +72,16 @@ def main():
                     else:
                         transforms.assert_exact(result.cpu(), function, *args, terms=1000)
                     count += 1
-    print(count, "results are right")
+    return count
+
+
+def propagations():
+    pick, count = random.Random(0), 0
+    for shape, features in MATRICES:
+        for dtype in matrices.DTYPES:
+            problem = matrices.Problem(*shape, features, dtype, "cuda", pick)
+            count += matrices.check_operators(torch.ops.multipath_gcn, problem)
+    return count
 
 
 if __name__ == "__main__":
