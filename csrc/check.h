@@ -32,6 +32,19 @@ inline void check_channel_dim(const char* name, const Tensor& t, int64_t channel
   }
 }
 
+// Memory for a result like x with other sizes.
+inline void check_out(const Tensor& out, const Tensor& x, const std::vector<int64_t>& sizes) {
+  bool same = out.dim() == static_cast<int64_t>(sizes.size()) && out.is_contiguous();
+  std::string wanted;
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    same = same && out.size(d) == sizes[d];
+    wanted += (d ? ", " : "") + std::to_string(sizes[d]);
+  }
+  STD_TORCH_CHECK(same, "out must be contiguous of shape [", wanted, "], got ", shape_text(out));
+  STD_TORCH_CHECK(out.scalar_type() == x.scalar_type() && out.is_cuda() == x.is_cuda() && out.get_device() == x.get_device(),
+                  "out must have the dtype and device of the input, got ScalarType ", static_cast<int>(out.scalar_type()));
+}
+
 inline int64_t channels(const Tensor& t, int64_t channel_dim) { return t.size(channel_dim == 1 ? 1 : t.dim() - 1); }
 
 inline void check_like(const char* name, const Tensor& t, const Tensor& x) {

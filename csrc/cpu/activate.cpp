@@ -13,14 +13,14 @@ using torch::stable::parallel_for;
 
 constexpr int64_t kGrain = 1 << 15;  // values worth waking a thread for
 
-std::tuple<Tensor, Tensor> activate(const Tensor& x_, const std::optional<Tensor>& bias, bool relu, double dropout,
-                                    const std::optional<Tensor>& seed) {
-  const ActivationArgs args{bias, relu, dropout, seed};
+// Into out or into new memory.
+std::tuple<Tensor, Tensor> activated(const std::optional<Tensor>& out, const Tensor& x_, const ActivationArgs& args) {
   check_features("x", x_);
   check_activation(args, x_);
   const Tensor x = rows_of(x_);
   const int64_t rows = x.size(0), features = x.size(1);
-  Tensor y = on_huge_pages(torch::stable::new_empty(x, {rows, features}));
+  if (out) check_out(*out, x, {rows, features});
+  Tensor y = on_huge_pages(out ? *out : torch::stable::new_empty(x, {rows, features}));
   Tensor kept = empty_kept(x, rows, args);
   if (y.numel() == 0) return {y, kept};
   dispatch(x.scalar_type(), "activate", [&](auto element) {
@@ -34,13 +34,23 @@ std::tuple<Tensor, Tensor> activate(const Tensor& x_, const std::optional<Tensor
   return {y, kept};
 }
 
-std::tuple<Tensor, Tensor> activate_grad(const Tensor& grad_, const Tensor& kept, double dropout) {
+std::tuple<Tensor, Tensor> activate(const Tensor& x, const std::optional<Tensor>& bias, bool relu, double dropout,
+                                    const std::optional<Tensor>& seed) {
+  return activated(std::nullopt, x, {bias, relu, dropout, seed});
+}
+Tensor activate_out(const Tensor& out, const Tensor& x, const std::optional<Tensor>& bias, bool relu, double dropout,
+                    const std::optional<Tensor>& seed) {
+  return std::get<1>(activated(out, x, {bias, relu, dropout, seed}));
+}
+
+std::tuple<Tensor, Tensor> grad_of(const std::optional<Tensor>& out, const Tensor& grad_, const Tensor& kept, double dropout) {
   check_features("grad", grad_);
   check_dropout(dropout);
   const bool masks = check_kept(kept, grad_);
   const Tensor grad = rows_of(grad_);
   const int64_t rows = grad.size(0), features = grad.size(1);
-  Tensor dx = on_huge_pages(torch::stable::new_empty(grad, {rows, features}));
+  if (out) check_out(*out, grad, {rows, features});
+  Tensor dx = on_huge_pages(out ? *out : torch::stable::new_empty(grad, {rows, features}));
   Tensor dbias = torch::stable::new_empty(grad, {features});
   dispatch(grad.scalar_type(), "activate_grad", [&](auto element) {
     using T = decltype(element);
@@ -60,6 +70,13 @@ std::tuple<Tensor, Tensor> activate_grad(const Tensor& grad_, const Tensor& kept
     }
   });
   return {dx, dbias};
+}
+
+std::tuple<Tensor, Tensor> activate_grad(const Tensor& grad, const Tensor& kept, double dropout) {
+  return grad_of(std::nullopt, grad, kept, dropout);
+}
+Tensor activate_grad_out(const Tensor& out, const Tensor& grad, const Tensor& kept, double dropout) {
+  return std::get<1>(grad_of(out, grad, kept, dropout));
 }
 
 Tensor combine(const std::vector<Tensor>& parts_, double scale) {
@@ -88,6 +105,8 @@ Tensor combine(const std::vector<Tensor>& parts_, double scale) {
 
 STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CPU, m) {
   m.impl("activate", TORCH_BOX(&activate));
+  m.impl("activate_out", TORCH_BOX(&activate_out));
+  m.impl("activate_grad_out", TORCH_BOX(&activate_grad_out));
   m.impl("activate_grad", TORCH_BOX(&activate_grad));
   m.impl("combine", TORCH_BOX(&combine));
 }

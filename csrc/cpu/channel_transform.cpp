@@ -73,6 +73,14 @@ void run_few(const Windows& windows, bool transposed, const T* weight, int64_t f
   }
 }
 
+void check_out_rows(const Tensor& out, const Tensor& x, int64_t out_channels, int64_t channel_dim) {
+  STD_TORCH_CHECK(channel_dim == -1, "channel_dim must be -1 (rows) where out is given, got ", channel_dim);
+  std::vector<int64_t> sizes;
+  for (int64_t d = 0; d + 1 < x.dim(); ++d) sizes.push_back(x.size(d));
+  sizes.push_back(out_channels);
+  check_out(out, x, sizes);
+}
+
 void check_weight(const Tensor& weight) {
   STD_TORCH_CHECK(weight.dim() == 2, "weight must have shape [O, K], got ", shape_text(weight));
 }
@@ -84,15 +92,17 @@ void check_bias(const std::optional<Tensor>& bias, const Tensor& x, int64_t out_
                   shape_text(*bias));
 }
 
-Tensor channel_transform(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& start,
-                         const Tensor& order, int64_t channel_dim, bool relu) {
+// Into out, which is rows, or into new memory.
+Tensor transform(const std::optional<Tensor>& out, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                 const Tensor& start, const Tensor& order, int64_t channel_dim, bool relu) {
   check_channel_dim("x", x, channel_dim);
   check_weight(weight);
   const int64_t in_channels = channels(x, channel_dim), out_channels = weight.size(0);
   check_like("weight", weight, x);
   check_windows(start, order, x, in_channels, out_channels, weight.size(1));
   check_bias(bias, x, out_channels);
-  Tensor y = on_huge_pages(empty_like_with_channels(x, out_channels, channel_dim));
+  if (out) check_out_rows(*out, x, out_channels, channel_dim);
+  Tensor y = on_huge_pages(out ? *out : empty_like_with_channels(x, out_channels, channel_dim));
   if (y.numel() == 0) return y;
   dispatch(x.scalar_type(), "channel_transform", [&](auto element) {
     using T = decltype(element);
@@ -106,8 +116,17 @@ Tensor channel_transform(const Tensor& x, const Tensor& weight, const std::optio
   return y;
 }
 
-Tensor input_grad(const Tensor& grad, const Tensor& weight, const Tensor& start, const Tensor& order, int64_t in_channels,
-                  int64_t channel_dim) {
+Tensor channel_transform(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& start,
+                         const Tensor& order, int64_t channel_dim, bool relu) {
+  return transform(std::nullopt, x, weight, bias, start, order, channel_dim, relu);
+}
+void channel_transform_out(const Tensor& out, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                           const Tensor& start, const Tensor& order, int64_t channel_dim, bool relu) {
+  transform(out, x, weight, bias, start, order, channel_dim, relu);
+}
+
+Tensor input_grad_of(const std::optional<Tensor>& out, const Tensor& grad, const Tensor& weight, const Tensor& start,
+                     const Tensor& order, int64_t in_channels, int64_t channel_dim) {
   check_channel_dim("grad", grad, channel_dim);
   check_weight(weight);
   const int64_t out_channels = weight.size(0);
@@ -115,7 +134,8 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, const Tensor& start,
                   shape_text(grad));
   check_like("weight", weight, grad);
   check_windows(start, order, grad, in_channels, out_channels, weight.size(1));
-  Tensor dx = on_huge_pages(empty_like_with_channels(grad, in_channels, channel_dim));
+  if (out) check_out_rows(*out, grad, in_channels, channel_dim);
+  Tensor dx = on_huge_pages(out ? *out : empty_like_with_channels(grad, in_channels, channel_dim));
   if (dx.numel() == 0) return dx;
   dispatch(grad.scalar_type(), "channel_transform_input_grad", [&](auto element) {
     using T = decltype(element);
@@ -128,6 +148,15 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, const Tensor& start,
     run<T>(TransformPlan<T>(windows, true), as_it_lies<T>(weight), nullptr, std::nullopt, false, grad, dx, channel_dim);
   });
   return dx;
+}
+
+Tensor input_grad(const Tensor& grad, const Tensor& weight, const Tensor& start, const Tensor& order, int64_t in_channels,
+                  int64_t channel_dim) {
+  return input_grad_of(std::nullopt, grad, weight, start, order, in_channels, channel_dim);
+}
+void input_grad_out(const Tensor& out, const Tensor& grad, const Tensor& weight, const Tensor& start, const Tensor& order,
+                    int64_t in_channels, int64_t channel_dim) {
+  input_grad_of(out, grad, weight, start, order, in_channels, channel_dim);
 }
 
 Tensor packed_weight(const Tensor& weight, const Tensor& start, const Tensor& order, int64_t in_channels) {
@@ -175,6 +204,8 @@ Tensor channel_transform_packed(const Tensor& x, const Tensor& packed, const std
 STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CPU, m) {
   m.impl("channel_transform", TORCH_BOX(&channel_transform));
   m.impl("channel_transform_input_grad", TORCH_BOX(&input_grad));
+  m.impl("channel_transform_out", TORCH_BOX(&channel_transform_out));
+  m.impl("channel_transform_input_grad_out", TORCH_BOX(&input_grad_out));
   m.impl("channel_transform_pack", TORCH_BOX(&packed_weight));
   m.impl("channel_transform_packed", TORCH_BOX(&channel_transform_packed));
 }

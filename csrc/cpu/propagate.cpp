@@ -53,13 +53,16 @@ void check_inside(bool inside, int64_t columns, int64_t entries) {
                   "], got an index outside: has the graph been changed?");
 }
 
-std::tuple<Tensor, Tensor> sum(const Tensor& x_, const MatrixArgs& matrix, const ActivationArgs& activation) {
+// Into out or into new memory.
+std::tuple<Tensor, Tensor> sum(const Tensor& x_, const MatrixArgs& matrix, const ActivationArgs& activation,
+                               const OptionalTensor& out = std::nullopt) {
   check_features("x", x_);
   check_matrix(matrix, x_.size(0), x_);
   check_activation(activation, x_);
   const Tensor x = rows_of(x_);
   const int64_t rows = matrix.rows(), columns = x.size(0), features = x.size(1);
-  Tensor y = on_huge_pages(torch::stable::new_empty(x, {rows, features}));
+  if (out) check_out(*out, x, {rows, features});
+  Tensor y = on_huge_pages(out ? *out : torch::stable::new_empty(x, {rows, features}));
   Tensor kept = empty_kept(x, rows, activation);
   if (y.numel() == 0) return {y, kept};
   const Operands operands(matrix);
@@ -82,6 +85,11 @@ Tensor propagate(const Tensor& x, const Tensor& rowptr, const Tensor& col, const
                  const OptionalTensor& row_scale, const OptionalTensor& col_scale, const OptionalTensor&,
                  const OptionalTensor&, const OptionalTensor&) {
   return std::get<0>(sum(x, {rowptr, col, weight, row_scale, col_scale}, {std::nullopt, false, 0.0, std::nullopt}));
+}
+
+void propagate_out(const Tensor& out, const Tensor& x, const Tensor& rowptr, const Tensor& col, const OptionalTensor& weight,
+                   const OptionalTensor& row_scale, const OptionalTensor& col_scale) {
+  sum(x, {rowptr, col, weight, row_scale, col_scale}, {std::nullopt, false, 0.0, std::nullopt}, out);
 }
 
 std::tuple<Tensor, Tensor> propagate_activated(const Tensor& x, const Tensor& rowptr, const Tensor& col,
@@ -176,6 +184,7 @@ Tensor propagate_extreme_grad(const Tensor& grad_, const Tensor& source_, const 
 
 STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CPU, m) {
   m.impl("propagate", TORCH_BOX(&propagate));
+  m.impl("propagate_out", TORCH_BOX(&propagate_out));
   m.impl("propagate_activated", TORCH_BOX(&propagate_activated));
   m.impl("propagate_weight_grad", TORCH_BOX(&propagate_weight_grad));
   m.impl("propagate_extreme", TORCH_BOX(&propagate_extreme));

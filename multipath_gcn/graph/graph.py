@@ -19,6 +19,7 @@ from multipath_gcn.graph import csr, normalize, order
 from multipath_gcn.graph.forms import Shape, csr_tensor, read
 from multipath_gcn.graph.products import Products
 from multipath_gcn.graph.versions import versions
+from multipath_gcn.graph.workspace import Workspace
 
 
 class Graph:
@@ -84,6 +85,7 @@ class Graph:
         self._made: dict[Any, Any] = {}  # what was made of these arrays, as they were at `_made_of`
         self._made_of = self._built
         self._structure = csr.Structure()
+        self.workspace = Workspace()
         self.products = Products()
 
     @classmethod

@@ -1,7 +1,6 @@
 """drop(act(Â X Wᵀ + b)): transform and propagation in the cheaper order, what follows them in the last kernel's store."""
 
 from functools import lru_cache
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +13,10 @@ from multipath_gcn.nn.channel import ChannelLinear
 from multipath_gcn.nn.hooks import hooked
 from multipath_gcn.ops import ChannelWindows, activate, channel_transform, propagate
 from multipath_gcn.ops.features import Features, is_sparse, sparse_linear, width
+from multipath_gcn.ops.graph_transform import is_worth_it, transform_activate, transform_propagate
 from multipath_gcn.ops.propagate import kept_product
 
 REDUCE = {"add": "sum", "sum": "sum", "mean": "mean", "max": "max", "min": "min"}  # PyG's names -> ours
-
-
-class Transform(Protocol):
-    """X Wᵀ of dense or sparse features, with a bias and an activation on request."""
-
-    out_channels: int
-
-    def __call__(self, x: Features, bias: Tensor | None = None, activation: str | None = None) -> Tensor: ...
 
 
 class LinearTransform:
@@ -33,32 +25,56 @@ class LinearTransform:
     def __init__(self, lin: nn.Module, out_channels: int):
         self.lin, self.out_channels = lin, out_channels
 
-    def __call__(self, x: Features, bias: Tensor | None = None, activation: str | None = None) -> Tensor:
+    def parts(self, x: Features) -> tuple[Tensor, ChannelWindows | None] | None:
+        """Weight and windows, or ``None`` for a layer that must be called itself."""
         lin = self.lin
         if is_lazy(getattr(lin, "weight", None)):
             lin.initialize_parameters(lin, (x if isinstance(x, Tensor) else torch.empty(0, width(x)),))
         if type(lin).forward not in (Linear.forward, ChannelLinear.forward) or hooked(lin) or lin.bias is not None:
-            return activate(lin(x.to_dense() if is_sparse(x) else x), bias, activation)
-        return transform(x, lin.weight, None if isinstance(lin, Linear) else lin.windows, bias, activation)
+            return None
+        return lin.weight, None if isinstance(lin, Linear) else lin.windows
+
+    def __call__(self, x: Features, bias: Tensor | None = None, activation: str | None = None) -> Tensor:
+        parts = self.parts(x)
+        if parts is None:
+            return activate(self.lin(x.to_dense() if is_sparse(x) else x), bias, activation)
+        return transform(x, *parts, bias, activation)
+
+
+class JoinedTransform:
+    """The filters of several layers as one transform."""
+
+    def __init__(self, weight: Tensor, windows: ChannelWindows | None):
+        self.weight, self.windows, self.out_channels = weight, windows, weight.size(0)
+
+    def parts(self, x: Features) -> tuple[Tensor, ChannelWindows | None]:
+        return self.weight, self.windows
+
+    def __call__(self, x: Features, bias: Tensor | None = None, activation: str | None = None) -> Tensor:
+        return transform(x, self.weight, self.windows, bias, activation)
+
+
+Transform = LinearTransform | JoinedTransform
 
 
 def transform(
     x: Features, weight: Tensor, windows: ChannelWindows | None, bias: Tensor | None, activation: str | None
 ) -> Tensor:
-    """``windows`` are None for a dense weight."""
+    """X Wᵀ of dense or sparse features; ``windows`` are None for a dense weight."""
     if is_sparse(x) and windows is None:
         return activate(sparse_linear(x, weight), bias, activation)
     x = x.to_dense() if is_sparse(x) else x
     if windows is None and torch.compiler.is_compiling():  # which traces a plain product better than our windows
         y = F.linear(x, weight, bias)
         return y if activation is None else y.relu()
-    windows = windows or _dense_windows(weight.size(1), weight.size(0))
-    return channel_transform(x, weight, windows, bias, activation)
+    return channel_transform(x, weight, windows or _dense_windows(weight), bias, activation)
 
 
-@lru_cache(maxsize=256)
-def _dense_windows(in_channels: int, out_channels: int) -> ChannelWindows:
-    return ChannelWindows.dense(in_channels, out_channels)
+def _dense_windows(weight: Tensor) -> ChannelWindows:
+    return _dense(weight.size(1), weight.size(0))
+
+
+_dense = lru_cache(maxsize=256)(ChannelWindows.dense)
 
 
 def convolve(
@@ -73,19 +89,37 @@ def convolve(
     """``x`` in the caller's order of nodes, as the result is."""
     reduce = REDUCE[aggr]
     if aggregates_first(x, transform.out_channels, reduce) or has_product(graph, x, reduce):
-        return after(product_of(graph, x, reduce), transform, bias, activation, dropout)
+        return after(graph, product_of(graph, x, reduce), transform, bias, activation, dropout)
+    if reduce in ("sum", "mean") and (parts := _in_workspace(graph, x, transform)):
+        matrix = graph if reduce == "sum" else graph.averaged()
+        return transform_propagate(matrix, x, *parts, bias, activation, dropout)
     y = transform(x)
     return propagate(graph, y, reduce, bias=_like(bias, y), activation=activation, dropout=dropout)
 
 
 def after(
-    product: Tensor, transform: Transform, bias: Tensor | None, activation: str | None = None, dropout: float = 0.0
+    graph: Graph,
+    product: Tensor,
+    transform: Transform,
+    bias: Tensor | None,
+    activation: str | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """What is left to do with what was propagated first."""
+    if torch.is_grad_enabled() and (parts := _in_workspace(graph, product, transform)):
+        return transform_activate(graph, product, *parts, bias, activation, dropout)
     if dropout == 0:
         return transform(product, bias, activation)
     y = transform(product)
     return activate(y, _like(bias, y), activation, dropout)
+
+
+def _in_workspace(graph: Graph, x: Features, transform: Transform) -> tuple[Tensor, ChannelWindows] | None:
+    """Weight and windows where the layer is computed in memory that the graph keeps."""
+    if is_sparse(x) or not is_worth_it(graph, x) or (parts := transform.parts(x)) is None:
+        return None
+    weight, windows = parts
+    return weight, windows or _dense_windows(weight)
 
 
 def product_of(graph: Graph, x: Tensor, reduce: str) -> Tensor:

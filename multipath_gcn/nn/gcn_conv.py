@@ -128,9 +128,9 @@ class GCNConv(MessagePassing):
         transform = LinearTransform(self.lin, self.out_channels)
         return convolve(graph, x, transform, self.bias, self.aggr, activation, dropout)
 
-    def after(self, product: Tensor, activation: str | None = None, dropout: float = 0.0) -> Tensor:
+    def after(self, graph: Graph, product: Tensor, activation: str | None = None, dropout: float = 0.0) -> Tensor:
         """The same where the features have been propagated already."""
-        return after(product, LinearTransform(self.lin, self.out_channels), self.bias, activation, dropout)
+        return after(graph, product, LinearTransform(self.lin, self.out_channels), self.bias, activation, dropout)
 
     def _takes_pygs_way(self) -> bool:
         hooks = (getattr(self, f"_{name}_hooks") for name in _HOOKS)

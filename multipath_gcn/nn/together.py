@@ -14,7 +14,7 @@ from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.graph import Graph
 from multipath_gcn.nn.channel import ChannelLinear
-from multipath_gcn.nn.convolve import REDUCE, aggregates_first, convolve, product_of, transform
+from multipath_gcn.nn.convolve import REDUCE, JoinedTransform, aggregates_first, convolve, product_of
 from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.hooks import hooked
@@ -46,7 +46,7 @@ class Together:
         convs, reduce = [block.conv for block in blocks], REDUCE[blocks[0].conv.aggr]
         if x.numel() >= LARGE and aggregates_first(x, sum(conv.out_channels for conv in convs), reduce):
             product = product_of(graph, x, reduce)
-            return tuple(block.conv.after(product, block.activation, block.active_dropout) for block in blocks)
+            return tuple(block.conv.after(graph, product, block.activation, block.active_dropout) for block in blocks)
         joined = JoinedTransform(torch.cat([conv.lin.weight for conv in convs]), self._joined(blocks))
         bias = torch.cat([conv.bias for conv in convs])
         first = blocks[0]
@@ -63,16 +63,6 @@ class Together:
             start = [start for part in parts for start in part.start.tolist()]
             self.parts, self.windows = parts, ChannelWindows(start, parts[0].width, parts[0].in_channels)
         return self.windows
-
-
-class JoinedTransform:
-    """The filters of several layers as one transform."""
-
-    def __init__(self, weight: Tensor, windows: ChannelWindows | None):
-        self.weight, self.windows, self.out_channels = weight, windows, weight.size(0)
-
-    def __call__(self, x: Features, bias: Tensor | None = None, activation: str | None = None) -> Tensor:
-        return transform(x, self.weight, self.windows, bias, activation)
 
 
 def _are_alike(blocks: Sequence[GCNBlock]) -> bool:

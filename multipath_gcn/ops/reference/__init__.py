@@ -23,9 +23,14 @@ SCHEMAS = {
         "channel_transform_pack(Tensor weight, Tensor start, Tensor order, int in_channels) -> Tensor",
         "channel_transform_packed(Tensor x, Tensor packed, Tensor? bias, Tensor start, Tensor order, "
         "int out_channels, int width, int channel_dim, bool relu) -> Tensor",
+        "channel_transform_out(Tensor(a!) out, Tensor x, Tensor weight, Tensor? bias, Tensor start, Tensor order, "
+        "int channel_dim, bool relu) -> ()",
+        "channel_transform_input_grad_out(Tensor(a!) out, Tensor grad, Tensor weight, Tensor start, Tensor order, "
+        "int in_channels, int channel_dim) -> ()",
     ),
     propagate: (
         f"propagate(Tensor x, {_MATRIX}, {_TRANSPOSED}) -> Tensor",
+        f"propagate_out(Tensor(a!) out, Tensor x, {_MATRIX}) -> ()",
         f"propagate_activated(Tensor x, {_MATRIX}, {_TRANSPOSED}, {_ACTIVATION}) -> (Tensor, Tensor)",
         "propagate_weight_grad(Tensor grad, Tensor x, Tensor rowptr, Tensor col, Tensor? row_scale, "
         "Tensor? col_scale) -> Tensor",
@@ -35,6 +40,8 @@ SCHEMAS = {
     activate: (
         f"activate(Tensor x, {_ACTIVATION}) -> (Tensor, Tensor)",
         "activate_grad(Tensor grad, Tensor kept, float dropout) -> (Tensor, Tensor)",
+        f"activate_out(Tensor(a!) out, Tensor x, {_ACTIVATION}) -> Tensor",
+        "activate_grad_out(Tensor(a!) out, Tensor grad, Tensor kept, float dropout) -> Tensor",
         "combine(Tensor[] parts, float scale) -> Tensor",
     ),
 }

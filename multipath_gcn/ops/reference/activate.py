@@ -40,6 +40,18 @@ def activate_grad(grad, kept, dropout) -> tuple[Tensor, Tensor]:
     return dx.to(grad.dtype), dx.sum(0).to(grad.dtype)
 
 
+def activate_out(out, *args) -> Tensor:
+    y, kept = activate(*args)
+    out.copy_(y)
+    return kept
+
+
+def activate_grad_out(out, *args) -> Tensor:
+    dx, dbias = activate_grad(*args)
+    out.copy_(dx)
+    return dbias
+
+
 def combine(parts, scale) -> Tensor:
     """y[i, f] = scale sum_p parts_p[i, f]"""
     wide = torch.promote_types(parts[0].dtype, torch.float32)

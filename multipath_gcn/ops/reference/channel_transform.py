@@ -31,6 +31,14 @@ def channel_transform_weight_grad(grad, x, start, order, width, channel_dim) -> 
     return torch.einsum("...o,...ok->ok", g, _windows(x, start, width, channel_dim)).to(x.dtype)
 
 
+def channel_transform_out(out, *args) -> None:
+    out.copy_(channel_transform(*args))
+
+
+def channel_transform_input_grad_out(out, *args) -> None:
+    out.copy_(channel_transform_input_grad(*args))
+
+
 def channel_transform_pack(weight, start, order, in_channels) -> Tensor:
     return weight.flatten().clone(memory_format=torch.contiguous_format).view(torch.uint8)
 

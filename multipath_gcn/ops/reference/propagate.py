@@ -20,6 +20,10 @@ def propagate(x, rowptr, col, weight, row_scale, col_scale, rowptr_t, col_t, wei
     return y.index_add_(0, row, value[:, None] * x.to(y.dtype)[col.long()]).to(x.dtype)
 
 
+def propagate_out(out, x, *matrix) -> None:
+    out.copy_(propagate(x, *matrix, None, None, None))
+
+
 def propagate_activated(
     x, rowptr, col, weight, row_scale, col_scale, rowptr_t, col_t, weight_t, bias, relu, dropout, seed
 ) -> tuple[Tensor, Tensor]:

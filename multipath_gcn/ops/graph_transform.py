@@ -1,0 +1,144 @@
+r"""y = drop(act(A X Wᵀ + b)) on large graphs on the CPU: what lies between its steps, forward and backward, takes memory
+that the graph keeps for it, so that a training step touches little memory but its results.
+
+Memory that is new to a process costs more than what is computed in it: it is zeroed, and found, page by page.
+"""
+
+import torch
+from torch import Tensor
+
+from multipath_gcn.graph import Graph
+from multipath_gcn.ops.activate import arguments, gradients
+from multipath_gcn.ops.channel_transform import ROWS, check, stock_is_best
+from multipath_gcn.ops.native import OPS
+from multipath_gcn.windows import ChannelWindows
+
+LEAST = 2**21  # values from which on it is worth it
+
+
+def is_worth_it(graph: Graph, x: Tensor) -> bool:
+    plain = x.device.type == "cpu" and x.dim() == 2 and type(x) is Tensor and not torch.compiler.is_compiling()
+    return plain and x.numel() >= LEAST and graph.rank is None and not graph.requires_grad
+
+
+def transform_propagate(
+    matrix: Graph, x: Tensor, weight: Tensor, windows: ChannelWindows, bias, activation, dropout: float
+) -> Tensor:
+    """``propagate(matrix, channel_transform(x, weight, windows), bias=bias, activation=..., dropout=...)``"""
+    x, weight = _autocast(x, weight)
+    check(x, weight, None, windows.in_channels, windows.out_channels, windows.width, ROWS)
+    last = arguments(x, weight.size(0), bias, activation, dropout, None)
+    operands = matrix.operands(x.dtype, torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
+    return _TransformPropagate.apply(x, weight, last[0], windows, operands, matrix.workspace, last[1:])
+
+
+def transform_activate(
+    matrix: Graph, x: Tensor, weight: Tensor, windows: ChannelWindows, bias, activation, dropout: float
+) -> Tensor:
+    """``activate(channel_transform(x, weight, windows), bias, activation, dropout)``"""
+    x, weight = _autocast(x, weight)
+    check(x, weight, None, windows.in_channels, windows.out_channels, windows.width, ROWS)
+    last = arguments(x, weight.size(0), bias, activation, dropout, None)
+    return _TransformActivate.apply(x, weight, last[0], windows, matrix.workspace, last[1:])
+
+
+class _TransformPropagate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, windows, operands, workspace, last):
+        ctx.windows, ctx.operands, ctx.workspace, ctx.dropout = windows, operands, workspace, last[1]
+        with workspace.tensor((x.size(0), weight.size(0)), x.dtype) as t:
+            _transform(x, weight, windows, t)
+            y, kept = OPS.propagate_activated(t, *operands, bias, *last)
+        ctx.save_for_backward(x, weight, kept)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, kept = ctx.saved_tensors
+        rowptr, col, w, row_scale, col_scale, rowptr_t, col_t, weight_t = ctx.operands
+        transposed = rowptr_t, col_t, weight_t, col_scale, row_scale
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # the gradient is to have one itself
+            g, dbias = gradients(grad, kept, ctx.dropout, wants_bias)
+            dt = OPS.propagate(g, *transposed, rowptr, col, w)
+            return *_differentiable(x, weight, dt, ctx.windows), dbias, *[None] * 4
+        with ctx.workspace.tensor((x.size(0), grad.size(1)), grad.dtype) as dt:
+            with _before_activation(ctx.workspace, grad, kept, ctx.dropout, wants_bias) as (g, dbias):
+                OPS.propagate_out(dt, g, *transposed)
+            dweight = _weight_grad(dt, x, ctx.windows) if wants_weight else None
+            dx = _input_grad(dt, weight, ctx.windows, torch.empty_like(x)) if wants_x else None
+        return dx, dweight, dbias, *[None] * 4
+
+
+class _TransformActivate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, windows, workspace, last):
+        ctx.windows, ctx.workspace, ctx.dropout = windows, workspace, last[1]
+        y = _transform(x, weight, windows, x.new_empty(x.size(0), weight.size(0)))
+        kept = OPS.activate_out(y, y, bias, *last)
+        ctx.save_for_backward(x, weight, kept)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, kept = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():
+            g, dbias = gradients(grad, kept, ctx.dropout, wants_bias)
+            return *_differentiable(x, weight, g, ctx.windows), dbias, *[None] * 3
+        with _before_activation(ctx.workspace, grad, kept, ctx.dropout, wants_bias) as (g, dbias):
+            dweight = _weight_grad(g, x, ctx.windows) if wants_weight else None
+            dx = _input_grad(g, weight, ctx.windows, torch.empty_like(x)) if wants_x else None
+        return dx, dweight, dbias, *[None] * 3
+
+
+class _before_activation:
+    """(gradient before the activation, gradient of the bias); the first is lent."""
+
+    def __init__(self, workspace, grad, kept, dropout, wants_bias):
+        self.grad, self.kept, self.dropout, self.wants_bias = grad, kept, dropout, wants_bias
+        self.lent = workspace.tensor(grad.shape, grad.dtype) if kept.dim() == 2 else None
+
+    def __enter__(self):
+        if self.lent is None:
+            return self.grad, self.grad.sum(0) if self.wants_bias else None
+        g = self.lent.__enter__()
+        dbias = OPS.activate_grad_out(g, self.grad, self.kept, self.dropout)
+        return g, dbias if self.wants_bias else None
+
+    def __exit__(self, *error):
+        if self.lent is not None:
+            self.lent.__exit__(*error)
+
+
+def _transform(x: Tensor, weight: Tensor, windows: ChannelWindows, out: Tensor) -> Tensor:
+    if stock_is_best(x, windows, ROWS):
+        return torch.mm(x, weight.t(), out=out)
+    OPS.channel_transform_out(out, x, weight, None, *windows.on(x.device), ROWS, False)
+    return out
+
+
+def _input_grad(grad: Tensor, weight: Tensor, windows: ChannelWindows, out: Tensor) -> Tensor:
+    if stock_is_best(grad, windows, ROWS):
+        return torch.mm(grad, weight, out=out)
+    OPS.channel_transform_input_grad_out(out, grad, weight, *windows.on(grad.device), windows.in_channels, ROWS)
+    return out
+
+
+def _weight_grad(grad: Tensor, x: Tensor, windows: ChannelWindows) -> Tensor:
+    if stock_is_best(x, windows, ROWS):
+        return torch.mm(grad.t(), x)
+    return OPS.channel_transform_weight_grad(grad, x, *windows.on(x.device), windows.width, ROWS)
+
+
+def _differentiable(x: Tensor, weight: Tensor, grad: Tensor, windows: ChannelWindows) -> tuple[Tensor, Tensor]:
+    start, order = windows.on(x.device)
+    dx = OPS.channel_transform_input_grad(grad, weight, start, order, windows.in_channels, ROWS)
+    return dx, OPS.channel_transform_weight_grad(grad, x, start, order, windows.width, ROWS)
+
+
+def _autocast(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    if not torch.is_autocast_enabled("cpu") or x.dtype is torch.float64:
+        return x, weight
+    dtype = torch.get_autocast_dtype("cpu")
+    return x.to(dtype), weight.to(dtype)
