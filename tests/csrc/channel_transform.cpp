@@ -283,6 +283,7 @@ int check_all(const char* isa, int64_t count) {
   setenv("MULTIPATH_GCN_ISA", isa, 1);
   try {
     check_far_elements();
+    check_propagation(count);
     check<float>("float32", count);
     check<double>("float64", count);
     check<BFloat16>("bfloat16", count);
@@ -290,7 +291,7 @@ int check_all(const char* isa, int64_t count) {
     std::printf("%s: %s\n", isa, error.what());
     return 1;
   }
-  std::printf("%s: %d problems, all equal\n", isa, static_cast<int>(3 * count));
+  std::printf("%s: %d problems, all equal\n", isa, static_cast<int>(7 * count));
   return 0;
 }
 
