@@ -1,7 +1,7 @@
 """One training epoch and one inference of the released ogbn-arxiv multipath network on a random graph of that size.
 
-Stem 128 -> 256, paths 256-256-256 and 128-256, 40 classes, dropout 0.5, Adam; 169,343 nodes, 2.3 million directed edges.
-Every variant runs in processes of its own, so that each is measured in its own environment and memory, in turns:
+Stem 128 -> 256, paths 256-256-256 and 128-256, 40 classes, dropout 0.5, Adam; 169,343 nodes, 2.3 million edges. Every
+variant runs in processes of its own, in turns, so that each is measured in its own environment and memory:
     ours, ours_bf16        MultiPathGCN with a prepared Graph; the second with bfloat16 autocast
     pyg_edge_index         the same network of PyG's GCNConv with edge_index, normalised once (cached=True)
     pyg_csr                the same with a normalised torch.sparse CSR adj_t
@@ -174,8 +174,8 @@ def build(variant: str, edge_index, x, state: dict, device):
     return model, graph, time.perf_counter() - begin
 
 
-def pyg_network(normalize: bool):
-    """MultiPathGCN(128, 256, 40, dropout=0.5) in PyG's layers, its parameters under the same names."""
+def pyg_network(normalize: bool, sizes=(FEATURES, HIDDEN, CLASSES), stem: int = 1, paths=None, dropout: float = 0.5):
+    """MultiPathGCN(*sizes, stem=stem, paths=paths, dropout=dropout) in PyG's layers, under the same names."""
     from torch import nn
     from torch.nn import functional as F
     from torch_geometric.nn import GCNConv, Linear
@@ -183,20 +183,20 @@ def pyg_network(normalize: bool):
     def layer(i, o):
         return nn.ModuleDict({"conv": GCNConv(i, o, cached=normalize, normalize=normalize)})
 
+    def stack(i, widths):
+        return nn.ModuleList(layer(i, o) for i, o in zip((i, *widths), widths, strict=False))
+
     class Network(nn.Module):
         def __init__(self):
             super().__init__()
-            h = HIDDEN
-            self.stem = nn.ModuleList([layer(FEATURES, h)])
-            self.paths = nn.ModuleList(
-                nn.ModuleList(layer(i, o) for i, o in zip((h, *widths), widths, strict=False))
-                for widths in ((h, h, h), (h // 2, h))
-            )
-            self.readout = Linear(h, CLASSES)
+            features, h, classes = sizes
+            self.stem = stack(features, (h,) * stem)
+            self.paths = nn.ModuleList(stack(h, widths) for widths in paths or ((h, h, h), (h // 2, h)))
+            self.readout = Linear(h, classes)
 
         def run(self, layers, x, *graph):
             for part in layers:
-                x = F.dropout(F.relu(part["conv"](x, *graph)), 0.5, self.training)
+                x = F.dropout(F.relu(part["conv"](x, *graph)), dropout, self.training)
             return x
 
         def forward(self, x, graph):

@@ -139,7 +139,10 @@ class Graph:
     def from_adjacency(
         cls, adjacency: "Adj | Graph", edge_weight: OptTensor = None, *, num_nodes: int | tuple[int, int]
     ) -> "Graph":
-        """The matrix of the edges as they are: no loops added, nothing normalised. Arguments as for :meth:`normalized`."""
+        """The matrix of the edges as they are: no loops added, nothing normalised.
+
+        Arguments and errors are those of :meth:`normalized`.
+        """
         if isinstance(adjacency, Graph):
             _check_prepared(adjacency, edge_weight, num_nodes)
             return adjacency
@@ -158,7 +161,7 @@ class Graph:
 
     @property
     def symmetric(self) -> bool:
-        """Whether the matrix is known to equal its transpose: found when it was built, and not after a change in place."""
+        """Whether the matrix is known to equal its transpose: found when it was built, void once it is changed."""
         return self._symmetric and (self._built is None or self.state == self._built)
 
     @property
@@ -212,7 +215,7 @@ class Graph:
         return Graph._of(self.rowptr, self.col, self.weight, self.shape, scale, self.col_scale, False)
 
     def operands(self, dtype: torch.dtype, gradient: bool = True) -> tuple[Tensor | None, ...]:
-        """The matrix as the operators take it, for features of type ``dtype``: rowptr, col, weight, row_scale, col_scale.
+        """The matrix as operators take it for features of a type: rowptr, col, weight, row_scale, col_scale.
 
         With ``gradient`` its transpose follows, else three times ``None``: rowptr, col, weight.
         """
@@ -281,7 +284,7 @@ class Graph:
 
     @property
     def state(self) -> tuple | None:
-        """What a result made of this matrix is bound to: the counts of changes in place; ``None`` where none are kept."""
+        """What results made of this matrix are bound to: its tensors' counts of changes, if all keep one."""
         return versions(self.rowptr, self.col, self.weight, self.row_scale, self.col_scale)
 
     def _keep(self, key: Any, make: Any) -> Any:

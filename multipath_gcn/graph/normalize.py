@@ -22,7 +22,9 @@ def with_loops(entries: Entries, num_nodes: int, fill: float) -> Entries:
 
 
 def inverse_roots(csr: Csr, columns: int) -> tuple[Tensor, Tensor]:
-    r""":math:`D^{-1/2}` of the sums of rows and of columns, 0 where a sum is 0; float64, or weights' type with a gradient.
+    r""":math:`D^{-1/2}` of the sums of rows and of columns, 0 where a sum is 0.
+
+    In float64, or in the weights' type if they have a gradient.
 
     Raises:
         ValueError: for a negative sum.

@@ -1,4 +1,4 @@
-"""Results kept for tensors that do not change: made at their first use, looked up by the tensor itself, gone with it."""
+"""Results kept for tensors that do not change: made at first use, found by the tensor itself, gone with it."""
 
 import weakref
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Products:
         self._known: dict[int, _Entry] = {}
 
     def put(self, x: Tensor, state: tuple | None, make: Callable[[Tensor], Tensor]) -> None:
-        """Has ``make(x)`` called once, when the product is first asked for with an equal ``state`` and an unchanged ``x``."""
+        """``make(x)`` is called once, when its result is first asked for, with the same ``state`` and ``x``."""
         counted = versions(x)
         if counted is None or state is None:
             return

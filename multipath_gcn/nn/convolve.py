@@ -1,4 +1,4 @@
-"""drop(act(Â X Wᵀ + b)): transform and propagation in the cheaper order, what follows them in the last kernel's store."""
+"""drop(act(Â X Wᵀ + b)): transform and propagation in the cheaper order, the rest in the last kernel's store."""
 
 from functools import lru_cache
 

@@ -45,8 +45,8 @@ class GCNConv(MessagePassing):
         groups: 2 if ``None``; must be ``None`` for ``"dense"``.
         overlap: of neighbouring windows, 0.5 if ``None``; must be ``None`` unless ``"sliding"``.
         kwargs: of :class:`torch_geometric.nn.MessagePassing`: ``aggr`` (``"add"``, ``"sum"``, ``"mean"``, ``"max"`` or
-            ``"min"`` over the messages :math:`\hat{A}_{ij} x_j W^{\top}`), ``flow``, ``node_dim``. ``decomposed_layers``
-            changes nothing: the kernel works in tiles of columns by itself.
+            ``"min"`` over the messages :math:`\hat{A}_{ij} x_j W^{\top}`), ``flow``, ``node_dim``.
+            ``decomposed_layers`` changes nothing: the kernel works in tiles of columns by itself.
 
     Explanations, and hooks on propagation, messages or aggregation, take PyG's own way of messages along edges.
 

@@ -1,7 +1,7 @@
 """What a network makes of its paths' outputs, taken in one path after the other.
 
-Sums, means and concatenations go through a linear readout at once, so that only scores [N, T] are held. The greatest and
-the attention-weighted sum are kept as they stand, the latter beside the running softmax's maximum and sum per node.
+Sums, means and concatenations go through a linear readout at once, so that only scores [N, T] are held. The greatest
+and the attention-weighted sum are kept as they stand, the latter beside the running softmax's maximum and sum per node.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """Feature matrices that are mostly zeros, such as bags of words: sparse, and staying so.
 
-Inside the library they are a :class:`~multipath_gcn.graph.Graph` of nodes and features; models take ``torch.sparse_csr``
-from their callers too, and read it once.
+Inside the library they are a :class:`~multipath_gcn.graph.Graph` of nodes and features; models take
+``torch.sparse_csr`` from their callers too, and read it once.
 """
 
 import torch

@@ -1,5 +1,5 @@
-r"""y = drop(act(A X Wᵀ + b)) on large graphs on the CPU: what lies between its steps, forward and backward, takes memory
-that the graph keeps for it, so that a training step touches little memory but its results.
+r"""y = drop(act(A X Wᵀ + b)) on large graphs on the CPU: what lies between its steps, forward and backward, takes
+memory that the graph keeps for it, so that a training step touches little memory but its results.
 
 Memory that is new to a process costs more than what is computed in it: it is zeroed, and found, page by page.
 """
