@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--products", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--limit", default="5.5 GB", help="of the inference at products' size")
+    parser.add_argument("--limit", default="6 GB", help="of the inference at products' size")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
