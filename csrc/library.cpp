@@ -43,6 +43,7 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
       "channel_transform_input_grad_out(Tensor(a!) out, Tensor grad, Tensor weight, Tensor start, Tensor order, "
       "int in_channels, int channel_dim) -> ()");
   m.def("propagate_out(Tensor(a!) out, Tensor x, " MATRIX ") -> ()");
+  m.def("propagate_activated_out(Tensor(a!) out, Tensor x, " MATRIX ", " ACTIVATION ") -> Tensor");
   m.def("activate_out(Tensor(a!) out, Tensor x, " ACTIVATION ") -> Tensor");
   m.def("activate_grad_out(Tensor(a!) out, Tensor grad, Tensor kept, float dropout) -> Tensor");
   // y[i, f] = scale sum_p parts_p[i, f]

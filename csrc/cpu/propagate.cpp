@@ -100,6 +100,12 @@ std::tuple<Tensor, Tensor> propagate_activated(const Tensor& x, const Tensor& ro
   return sum(x, {rowptr, col, weight, row_scale, col_scale}, {bias, relu, dropout, seed});
 }
 
+Tensor propagate_activated_out(const Tensor& out, const Tensor& x, const Tensor& rowptr, const Tensor& col,
+                               const OptionalTensor& weight, const OptionalTensor& row_scale, const OptionalTensor& col_scale,
+                               const OptionalTensor& bias, bool relu, double dropout, const OptionalTensor& seed) {
+  return std::get<1>(sum(x, {rowptr, col, weight, row_scale, col_scale}, {bias, relu, dropout, seed}, out));
+}
+
 Tensor propagate_weight_grad(const Tensor& grad_, const Tensor& x_, const Tensor& rowptr, const Tensor& col,
                              const OptionalTensor& row_scale, const OptionalTensor& col_scale) {
   const MatrixArgs matrix{rowptr, col, std::nullopt, row_scale, col_scale};
@@ -185,6 +191,7 @@ Tensor propagate_extreme_grad(const Tensor& grad_, const Tensor& source_, const 
 STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CPU, m) {
   m.impl("propagate", TORCH_BOX(&propagate));
   m.impl("propagate_out", TORCH_BOX(&propagate_out));
+  m.impl("propagate_activated_out", TORCH_BOX(&propagate_activated_out));
   m.impl("propagate_activated", TORCH_BOX(&propagate_activated));
   m.impl("propagate_weight_grad", TORCH_BOX(&propagate_weight_grad));
   m.impl("propagate_extreme", TORCH_BOX(&propagate_extreme));

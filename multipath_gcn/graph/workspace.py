@@ -1,33 +1,43 @@
-"""Memory that a graph keeps for what lies between the steps of a layer."""
+"""Memory that a graph keeps for the large tensors of its layers, on the CPU.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+PyTorch returns the memory of a large CPU tensor to the system as soon as it is gone, and the next one pays for each page
+again. Here it goes back to the graph instead, and from there to the next tensor; all of it is gone with the graph.
+"""
+
+import weakref
 
 import torch
 from torch import Tensor
 
-MOST = 3  # buffers at rest
+WASTE = 2.0  # a block serves what needs at least this part of it
 
 
 class Workspace:
-    """Buffers lent one at a time; each is as large as the largest tensor it was asked for."""
-
     def __init__(self):
-        self._free: list[Tensor] = []
+        self._free: dict[
+            int, Tensor
+        ] = {}  # blocks; single calls only, which are atomic: threads share a graph
 
-    @contextmanager
-    def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Iterator[Tensor]:
-        """An uninitialised CPU tensor that is nobody else's until the block ends."""
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """An uninitialised tensor; its memory comes back when the last tensor that shares it is gone."""
         size = torch.Size(shape).numel() * dtype.itemsize
-        try:  # pop and append are atomic: threads share a graph
-            buffer = self._free.pop()
-        except IndexError:
-            buffer = None
-        if buffer is None or buffer.numel() < size:
-            del buffer  # before the larger one is there
-            buffer = torch.empty(size, dtype=torch.uint8)
-        try:
-            yield buffer[:size].view(dtype).view(shape)
-        finally:
-            if len(self._free) < MOST:
-                self._free.append(buffer)
+        block = self._take(size)
+        array = block.numpy()[:size]
+        # The tensor holds the array, for as long as its memory is in use.
+        weakref.finalize(array, self._free.__setitem__, id(block), block).atexit = False
+        return torch.from_numpy(array).view(dtype).view(shape).data
+
+    def _take(self, size: int) -> Tensor:
+        fits = [
+            (block.numel(), key) for key, block in list(self._free.items()) if size <= block.numel() <= WASTE * size
+        ]
+        for _, key in sorted(fits):
+            block = self._free.pop(key, None)
+            if block is not None:  # not taken by another thread meanwhile
+                return block
+        return torch.empty(size, dtype=torch.uint8)
+
+    @property
+    def at_rest(self) -> int:
+        """Bytes that are kept and not in use."""
+        return sum(block.numel() for block in list(self._free.values()))

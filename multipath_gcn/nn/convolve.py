@@ -13,7 +13,12 @@ from multipath_gcn.nn.channel import ChannelLinear
 from multipath_gcn.nn.hooks import hooked
 from multipath_gcn.ops import ChannelWindows, activate, channel_transform, propagate
 from multipath_gcn.ops.features import Features, is_sparse, sparse_linear, width
-from multipath_gcn.ops.graph_transform import is_worth_it, transform_activate, transform_propagate
+from multipath_gcn.ops.graph_transform import (
+    is_worth_it,
+    propagate_large,
+    transform_activate,
+    transform_propagate,
+)
 from multipath_gcn.ops.propagate import kept_product
 
 REDUCE = {"add": "sum", "sum": "sum", "mean": "mean", "max": "max", "min": "min"}  # PyG's names -> ours
@@ -106,7 +111,7 @@ def after(
     dropout: float = 0.0,
 ) -> Tensor:
     """What is left to do with what was propagated first."""
-    if torch.is_grad_enabled() and (parts := _in_workspace(graph, product, transform)):
+    if parts := _in_workspace(graph, product, transform):
         return transform_activate(graph, product, *parts, bias, activation, dropout)
     if dropout == 0:
         return transform(product, bias, activation)
@@ -124,6 +129,8 @@ def _in_workspace(graph: Graph, x: Features, transform: Transform) -> tuple[Tens
 
 def product_of(graph: Graph, x: Tensor, reduce: str) -> Tensor:
     known = kept_product(graph, x) if reduce == "sum" else None
+    if known is None and reduce in ("sum", "mean") and is_worth_it(graph, x):
+        return propagate_large(graph if reduce == "sum" else graph.averaged(), x)
     return propagate(graph, x, reduce) if known is None else known
 
 

@@ -21,6 +21,12 @@ def is_worth_it(graph: Graph, x: Tensor) -> bool:
     return plain and x.numel() >= LEAST and graph.rank is None and not graph.requires_grad
 
 
+def propagate_large(matrix: Graph, x: Tensor) -> Tensor:
+    """``propagate(matrix, x)``"""
+    operands = matrix.operands(x.dtype, torch.is_grad_enabled() and x.requires_grad)
+    return _Propagate.apply(x, operands, matrix.workspace)
+
+
 def transform_propagate(
     matrix: Graph, x: Tensor, weight: Tensor, windows: ChannelWindows, bias, activation, dropout: float
 ) -> Tensor:
@@ -42,13 +48,32 @@ def transform_activate(
     return _TransformActivate.apply(x, weight, last[0], windows, matrix.workspace, last[1:])
 
 
+class _Propagate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, operands, workspace):
+        ctx.operands, ctx.workspace = operands, workspace
+        y = workspace.empty((operands[0].numel() - 1, x.size(1)), x.dtype)
+        OPS.propagate_out(y, x, *operands[:5])
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        rowptr, col, w, row_scale, col_scale, rowptr_t, col_t, weight_t = ctx.operands
+        transposed = rowptr_t, col_t, weight_t, col_scale, row_scale
+        if torch.is_grad_enabled():
+            return OPS.propagate(grad, *transposed, rowptr, col, w), None, None
+        dx = ctx.workspace.empty((rowptr_t.numel() - 1, grad.size(1)), grad.dtype)
+        OPS.propagate_out(dx, grad, *transposed)
+        return dx, None, None
+
+
 class _TransformPropagate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, windows, operands, workspace, last):
         ctx.windows, ctx.operands, ctx.workspace, ctx.dropout = windows, operands, workspace, last[1]
-        with workspace.tensor((x.size(0), weight.size(0)), x.dtype) as t:
-            _transform(x, weight, windows, t)
-            y, kept = OPS.propagate_activated(t, *operands, bias, *last)
+        t = _transform(x, weight, windows, workspace.empty((x.size(0), weight.size(0)), x.dtype))
+        y = workspace.empty((operands[0].numel() - 1, t.size(1)), t.dtype)
+        kept = OPS.propagate_activated_out(y, t, *operands[:5], bias, *last)
         ctx.save_for_backward(x, weight, kept)
         return y
 
@@ -62,11 +87,12 @@ class _TransformPropagate(torch.autograd.Function):
             g, dbias = gradients(grad, kept, ctx.dropout, wants_bias)
             dt = OPS.propagate(g, *transposed, rowptr, col, w)
             return *_differentiable(x, weight, dt, ctx.windows), dbias, *[None] * 4
-        with ctx.workspace.tensor((x.size(0), grad.size(1)), grad.dtype) as dt:
-            with _before_activation(ctx.workspace, grad, kept, ctx.dropout, wants_bias) as (g, dbias):
-                OPS.propagate_out(dt, g, *transposed)
-            dweight = _weight_grad(dt, x, ctx.windows) if wants_weight else None
-            dx = _input_grad(dt, weight, ctx.windows, torch.empty_like(x)) if wants_x else None
+        g, dbias = _before_activation(ctx.workspace, grad, kept, ctx.dropout, wants_bias)
+        dt = ctx.workspace.empty((x.size(0), grad.size(1)), grad.dtype)
+        OPS.propagate_out(dt, g, *transposed)
+        del g  # its memory serves dx
+        dweight = _weight_grad(dt, x, ctx.windows) if wants_weight else None
+        dx = _input_grad(dt, weight, ctx.windows, ctx.workspace) if wants_x else None
         return dx, dweight, dbias, *[None] * 4
 
 
@@ -74,7 +100,7 @@ class _TransformActivate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, windows, workspace, last):
         ctx.windows, ctx.workspace, ctx.dropout = windows, workspace, last[1]
-        y = _transform(x, weight, windows, x.new_empty(x.size(0), weight.size(0)))
+        y = _transform(x, weight, windows, workspace.empty((x.size(0), weight.size(0)), x.dtype))
         kept = OPS.activate_out(y, y, bias, *last)
         ctx.save_for_backward(x, weight, kept)
         return y
@@ -86,29 +112,19 @@ class _TransformActivate(torch.autograd.Function):
         if torch.is_grad_enabled():
             g, dbias = gradients(grad, kept, ctx.dropout, wants_bias)
             return *_differentiable(x, weight, g, ctx.windows), dbias, *[None] * 3
-        with _before_activation(ctx.workspace, grad, kept, ctx.dropout, wants_bias) as (g, dbias):
-            dweight = _weight_grad(g, x, ctx.windows) if wants_weight else None
-            dx = _input_grad(g, weight, ctx.windows, torch.empty_like(x)) if wants_x else None
+        g, dbias = _before_activation(ctx.workspace, grad, kept, ctx.dropout, wants_bias)
+        dweight = _weight_grad(g, x, ctx.windows) if wants_weight else None
+        dx = _input_grad(g, weight, ctx.windows, ctx.workspace) if wants_x else None
         return dx, dweight, dbias, *[None] * 3
 
 
-class _before_activation:
-    """(gradient before the activation, gradient of the bias); the first is lent."""
-
-    def __init__(self, workspace, grad, kept, dropout, wants_bias):
-        self.grad, self.kept, self.dropout, self.wants_bias = grad, kept, dropout, wants_bias
-        self.lent = workspace.tensor(grad.shape, grad.dtype) if kept.dim() == 2 else None
-
-    def __enter__(self):
-        if self.lent is None:
-            return self.grad, self.grad.sum(0) if self.wants_bias else None
-        g = self.lent.__enter__()
-        dbias = OPS.activate_grad_out(g, self.grad, self.kept, self.dropout)
-        return g, dbias if self.wants_bias else None
-
-    def __exit__(self, *error):
-        if self.lent is not None:
-            self.lent.__exit__(*error)
+def _before_activation(workspace, grad, kept, dropout: float, wants_bias: bool) -> tuple[Tensor, Tensor | None]:
+    """Gradients by what went into the activation, and by bias."""
+    if kept.dim() == 1:  # every value has a slope of 1
+        return grad, grad.sum(0) if wants_bias else None
+    g = workspace.empty(grad.shape, grad.dtype)
+    dbias = OPS.activate_grad_out(g, grad, kept, dropout)
+    return g, dbias if wants_bias else None
 
 
 def _transform(x: Tensor, weight: Tensor, windows: ChannelWindows, out: Tensor) -> Tensor:
@@ -118,7 +134,8 @@ def _transform(x: Tensor, weight: Tensor, windows: ChannelWindows, out: Tensor) 
     return out
 
 
-def _input_grad(grad: Tensor, weight: Tensor, windows: ChannelWindows, out: Tensor) -> Tensor:
+def _input_grad(grad: Tensor, weight: Tensor, windows: ChannelWindows, workspace) -> Tensor:
+    out = workspace.empty((grad.size(0), windows.in_channels), grad.dtype)
     if stock_is_best(grad, windows, ROWS):
         return torch.mm(grad, weight, out=out)
     OPS.channel_transform_input_grad_out(out, grad, weight, *windows.on(grad.device), windows.in_channels, ROWS)

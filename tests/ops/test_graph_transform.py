@@ -1,5 +1,7 @@
 """Layers of large graphs, computed in memory that the graph keeps, equal the operators they are made of."""
 
+import gc
+
 import graphs
 import pytest
 import torch
@@ -70,19 +72,32 @@ def test_the_workspace_is_used_again_and_belongs_to_its_graph(monkeypatch):
     conv, x = GCNConv(6, 5), torch.randn(graphs.N, 6, requires_grad=True)
     for _ in range(3):
         conv(x, graph).sum().backward()
-        kept = [buffer.data_ptr() for buffer in graph.workspace._free]
+        x.grad = None
+        kept = graph.workspace.at_rest
     conv(x, graph).sum().backward()
-    assert sorted(buffer.data_ptr() for buffer in graph.workspace._free) == sorted(kept)
-    assert 1 <= len(kept) <= 3
-    assert not Graph.normalized(BOTH, num_nodes=graphs.N).workspace._free
+    x.grad = None
+    assert graph.workspace.at_rest == kept > 0
+    assert not Graph.normalized(BOTH, num_nodes=graphs.N).workspace.at_rest
 
 
-def test_what_is_lent_is_nobody_elses():
+def test_memory_comes_back_with_the_last_tensor_that_shares_it():
     workspace = Graph.normalized(BOTH, num_nodes=graphs.N).workspace
-    with workspace.tensor((4, 2), torch.float32) as a, workspace.tensor((8,), torch.float64) as b:
-        assert a.data_ptr() != b.data_ptr() and a.shape == (4, 2) and b.dtype == torch.float64
-    with workspace.tensor((2, 2), torch.bfloat16) as c, workspace.tensor((1,), torch.float32) as d:
-        assert {c.data_ptr(), d.data_ptr()} == {a.data_ptr(), b.data_ptr()}
+    a = workspace.empty((4, 2), torch.float32)
+    b = workspace.empty((4, 2), torch.bfloat16)
+    assert a.dtype == torch.float32 and b.dtype == torch.bfloat16 and a.shape == b.shape == (4, 2)
+    part, address = a[1:], a.data_ptr()
+    del a
+    assert workspace.empty((4, 2), torch.float32).data_ptr() != address  # part is still there
+    del part
+    again = workspace.empty((2, 4), torch.float32)
+    assert again.data_ptr() == address
+    assert workspace.empty((4096,), torch.float32).data_ptr() != address
+
+
+def test_a_tensor_outlives_its_graph():
+    y = Graph.normalized(BOTH, num_nodes=graphs.N).workspace.empty((8,), torch.float32).fill_(3)
+    gc.collect()
+    assert y.sum() == 24
 
 
 def test_refuses():

@@ -31,6 +31,7 @@ SCHEMAS = {
     propagate: (
         f"propagate(Tensor x, {_MATRIX}, {_TRANSPOSED}) -> Tensor",
         f"propagate_out(Tensor(a!) out, Tensor x, {_MATRIX}) -> ()",
+        f"propagate_activated_out(Tensor(a!) out, Tensor x, {_MATRIX}, {_ACTIVATION}) -> Tensor",
         f"propagate_activated(Tensor x, {_MATRIX}, {_TRANSPOSED}, {_ACTIVATION}) -> (Tensor, Tensor)",
         "propagate_weight_grad(Tensor grad, Tensor x, Tensor rowptr, Tensor col, Tensor? row_scale, "
         "Tensor? col_scale) -> Tensor",

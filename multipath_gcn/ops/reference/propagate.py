@@ -34,6 +34,13 @@ def propagate_activated(
     return y.to(x.dtype), kept
 
 
+def propagate_activated_out(out, x, rowptr, col, weight, row_scale, col_scale, *activation) -> Tensor:
+    matrix = rowptr, col, weight, row_scale, col_scale
+    y, kept = propagate_activated(x, *matrix, None, None, None, *activation)
+    out.copy_(y)
+    return kept
+
+
 def propagate_weight_grad(grad, x, rowptr, col, row_scale, col_scale) -> Tensor:
     """dweight[e] = row_scale[i] col_scale[j] sum_f grad[i, f] x[j, f], [nnz] of the type of sums."""
     row, value = entries(rowptr, col, None, row_scale, col_scale, x)
