@@ -18,7 +18,7 @@ from torch_geometric.typing import Adj, OptTensor
 from multipath_gcn.graph import csr, normalize, order
 from multipath_gcn.graph.forms import Shape, csr_tensor, read
 from multipath_gcn.graph.products import Products
-from multipath_gcn.graph.versions import versions
+from multipath_gcn.graph.versions import lasting, versions
 
 
 class Graph:
@@ -157,7 +157,8 @@ class Graph:
     @property
     def symmetric(self) -> bool:
         """Whether the matrix is known to equal its transpose: found when it was built, and not after a change in place."""
-        return self._symmetric and (self._built is None or self.state == self._built)
+        now = self.state
+        return self._symmetric and (now is None or now == self._built)
 
     @property
     def requires_grad(self) -> bool:
@@ -287,12 +288,12 @@ class Graph:
         if self.requires_grad:  # it belongs to one backward pass
             return make()
         now = self.state
-        if now is None:
-            return make()
+        if now is None:  # inside a trace, which takes the graph as it is: what was made before serves
+            return self._made[key] if key in self._made else make()
         if now != self._made_of:
             self._made, self._made_of = {}, now
         if key not in self._made:
-            self._made[key] = make()
+            self._made[key] = lasting(make)
         return self._made[key]
 
     def _parts(self) -> tuple:

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.graph import Graph
@@ -35,7 +35,7 @@ class LinearTransform:
 
     def __call__(self, x: Features, bias: Tensor | None = None, activation: str | None = None) -> Tensor:
         lin = self.lin
-        if is_lazy(getattr(lin, "weight", None)):
+        if isinstance(getattr(lin, "weight", None), UninitializedParameter):
             lin.initialize_parameters(lin, (x if isinstance(x, Tensor) else torch.empty(0, width(x)),))
         if type(lin).forward not in (Linear.forward, ChannelLinear.forward) or hooked(lin) or lin.bias is not None:
             return activate(lin(x.to_dense() if is_sparse(x) else x), bias, activation)
