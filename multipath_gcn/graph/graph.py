@@ -170,6 +170,12 @@ class Graph:
         return csr.rows_of(self.rowptr, self.num_entries)
 
     @property
+    def edge_index(self) -> Tensor:
+        """int64 [2, nnz], source and target of each entry as the caller numbers the nodes."""
+        ids = torch.stack([self.col.long(), self.row])
+        return ids if self._order is None else self._order[ids]
+
+    @property
     def value(self) -> Tensor:
         """[nnz], the matrix's value at each entry."""
         wide = [t for t in (self.weight, self.row_scale, self.col_scale) if t is not None]
@@ -185,12 +191,12 @@ class Graph:
         _check_values("weight", weight, self.num_entries, self.device)
         graph = Graph._of(self.rowptr, self.col, weight, self.shape, self.row_scale, self.col_scale, False)
         graph._structure = self._structure
-        return graph
+        return graph._ordered_as(self)
 
     def to_dense(self) -> Tensor:
         """The matrix with all its zeros."""
-        value = self.value
-        return value.new_zeros(self.shape).index_put((self.row, self.col.long()), value)
+        value, (col, row) = self.value, self.edge_index
+        return value.new_zeros(self.shape).index_put((row, col), value)
 
     def transpose(self) -> "Graph":
         """The transposed matrix, built at the first call and kept."""
@@ -199,7 +205,8 @@ class Graph:
     def _transposed(self) -> "Graph":
         rowptr, col, entry = self._structure.of(self.rowptr, self.col, self.shape)
         weight = None if self.weight is None else self.weight[entry]
-        return Graph._of(rowptr, col, weight, self.shape[::-1], self.col_scale, self.row_scale, False)
+        parts = rowptr, col, weight, self.shape[::-1], self.col_scale, self.row_scale, False
+        return Graph._of(*parts)._ordered_as(self)
 
     def averaged(self) -> "Graph":
         """The matrix with every row divided by the number of its entries."""
@@ -208,7 +215,8 @@ class Graph:
     def _averaged(self) -> "Graph":
         scale = self.rowptr.diff().clamp(min=1).double().reciprocal()
         scale = scale if self.row_scale is None else scale * self.row_scale
-        return Graph._of(self.rowptr, self.col, self.weight, self.shape, scale, self.col_scale, False)
+        parts = self.rowptr, self.col, self.weight, self.shape, scale, self.col_scale, False
+        return Graph._of(*parts)._ordered_as(self)
 
     def operands(self, dtype: torch.dtype, gradient: bool = True) -> tuple[Tensor | None, ...]:
         """The matrix as the operators take it, for features of type ``dtype``: rowptr, col, weight, row_scale, col_scale.
@@ -257,6 +265,10 @@ class Graph:
         graph = Graph._of(*inner)
         graph.rank, graph._order = rank, nodes
         return graph
+
+    def _ordered_as(self, other: "Graph") -> "Graph":
+        self.rank, self._order = other.rank, other._order
+        return self
 
     def enter(self, x: Tensor) -> Tensor:
         """Features [*, N, F] in the caller's order, as the matrix has the nodes."""

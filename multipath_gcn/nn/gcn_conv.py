@@ -139,7 +139,7 @@ class GCNConv(MessagePassing):
     def _along_edges(self, x: Features, edge_index: Adj | Graph, edge_weight: OptTensor) -> Tensor:
         if not isinstance(edge_index, Tensor) or edge_index.layout is not torch.strided:
             graph = self.graph(x, edge_index, edge_weight)
-            edge_index, edge_weight = torch.stack([graph.col.long(), graph.row]), graph.value
+            edge_index, edge_weight = graph.edge_index, graph.value
             if self.flow == "target_to_source":
                 edge_index = edge_index.flip(0)
         elif self.normalize:
