@@ -73,6 +73,8 @@ def check(rowptr: Tensor, col: Tensor, shape: Shape) -> None:
         if tensor.dtype not in (torch.int32, torch.int64) or tensor.dim() != 1 or tensor.dtype != rowptr.dtype:
             rule = "int32 or int64 of one dimension, rowptr and col alike"
             raise ValueError(f"{name} must be {rule}, got {tensor.dtype} {list(tensor.shape)}")
+    if min(shape) < 0:
+        raise ValueError(f"shape must hold two numbers of nodes and rowptr one entry at least, got {list(shape)}")
     if rowptr.numel() != shape[0] + 1:
         raise ValueError(f"rowptr must have shape [{shape[0] + 1}], got {list(rowptr.shape)}")
     if rowptr.device != col.device:

@@ -9,7 +9,7 @@ results whatever form they come in. The rule for the special cases:
 On simple graphs this is ``torch_geometric.nn.conv.gcn_conv.gcn_norm``, whose forms disagree with one another elsewhere.
 """
 
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -325,6 +325,9 @@ class Graph:
 
 def _shape(num_nodes: int | tuple[int, int]) -> Shape:
     """(targets, sources) of N, or of PyG's (sources, targets)."""
+    counts = num_nodes if isinstance(num_nodes, tuple) else (num_nodes,) * 2
+    if len(counts) != 2 or not all(isinstance(count, SupportsIndex) and count >= 0 for count in counts):
+        raise ValueError(f"num_nodes must be a number of nodes or a pair (sources, targets), got {num_nodes!r}")
     return (int(num_nodes[1]), int(num_nodes[0])) if isinstance(num_nodes, tuple) else (int(num_nodes),) * 2
 
 

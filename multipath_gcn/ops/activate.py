@@ -40,6 +40,8 @@ def activate(
         ValueError: for an argument that does not fit.
     """
     check_type("x", x)
+    if x.dim() == 0:
+        raise ValueError("x must have shape (*, F), got []")
     if bias is None and activation is None and dropout == 0:
         return x
     last = arguments(x, x.size(-1), bias, activation, dropout, seed)
@@ -69,6 +71,8 @@ def combine(parts: Sequence[Tensor], scale: float = 1.0) -> Tensor:
             )
     if len(parts) == 1 and scale == 1:
         return first
+    if first.dim() == 0:
+        return OPS.combine([part.view(1, 1) for part in parts], float(scale)).view(())
     rows = [part.flatten(0, -2) if part.dim() > 1 else part.unsqueeze(0) for part in parts]
     return OPS.combine(rows, float(scale)).view(first.shape)
 
@@ -87,7 +91,7 @@ def arguments(x: Tensor, features: int, bias, activation, dropout, seed) -> tupl
     """bias, relu, dropout and seed as the operators take them, checked."""
     if activation is not None and activation != "relu":
         raise ValueError(f'activation must be None or "relu", got {activation!r}')
-    if not 0.0 <= dropout < 1.0:
+    if not isinstance(dropout, (int, float)) or not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
     if bias is not None:
         if bias.shape != (features,):
