@@ -84,7 +84,7 @@ def dropout_mask(shape: tuple[int, int], dropout: float, seed: Tensor) -> Tensor
 
 def draw_seed(device: torch.device) -> Tensor:
     """One int64 from PyTorch's generator of the device, without waiting for it."""
-    return torch.empty((), dtype=torch.int64, device=device).random_()
+    return torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64, device=device)  # random_() breaks a trace
 
 
 def arguments(x: Tensor, features: int, bias, activation, dropout, seed) -> tuple:
