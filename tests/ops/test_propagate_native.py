@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 
-import matrices
 import pytest
+import sparse_cases
 import torch
-from matrices import DTYPES, FEATURES, check_all
+from sparse_cases import DTYPES, FEATURES, check_all
 
 import multipath_gcn
 from multipath_gcn import _native
@@ -44,18 +44,18 @@ def test_every_instruction_set_equals_the_definition(isa):
     if _native.mode() == "reference" or isa not in multipath_gcn.build_info().isas:
         pytest.skip(f"{isa} is not in this build or not on this CPU")
     environment = {**os.environ, "MULTIPATH_GCN_ISA": isa, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run([sys.executable, matrices.__file__], capture_output=True, text=True, env=environment)
+    run = subprocess.run([sys.executable, sparse_cases.__file__], capture_output=True, text=True, env=environment)
     assert run.stdout.endswith(f"cases equal the definition with {isa}\n"), run.stderr
 
 
 def test_wrong_values_are_seen():
     """Of the comparison itself: an error of one in the last places is too much."""
-    case = next(matrices.cases(7, torch.float32))
+    case = next(sparse_cases.cases(7, torch.float32))
     args = (case.x, *case.matrix, *case.transpose)
     y = reference.propagate.propagate(*args)
-    matrices.near(y, reference.propagate.propagate, *args, terms=case.terms)
+    sparse_cases.near(y, reference.propagate.propagate, *args, terms=case.terms)
     with pytest.raises(AssertionError, match="from exact"):
-        matrices.near(y * (1 + 1e-4), reference.propagate.propagate, *args, terms=case.terms)
+        sparse_cases.near(y * (1 + 1e-4), reference.propagate.propagate, *args, terms=case.terms)
 
 
 def test_the_definition_is_the_formula():

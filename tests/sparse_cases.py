@@ -1,6 +1,6 @@
 """Sparse matrices to propagate over, and every operator compared with its definition. Imports neither pytest nor PyG.
 
-As a script it compares many cases: ``python matrices.py`` under MULTIPATH_GCN_ISA=avx2, say. Prints what ran.
+As a script it compares many cases: ``python sparse_cases.py`` under MULTIPATH_GCN_ISA=avx2, say. Prints what ran.
 """
 
 import random
