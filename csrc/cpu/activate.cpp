@@ -26,7 +26,7 @@ std::tuple<Tensor, Tensor> activated(const std::optional<Tensor>& out, const Ten
   dispatch(x.scalar_type(), "activate", [&](auto element) {
     using T = decltype(element);
     const ActivationOperands<T> last(args, kept);
-    const ActivateJob<T> job{static_cast<const T*>(x.const_data_ptr()), x.stride(0), features,
+    const ActivateJob<T> job{static_cast<const T*>(x.const_data_ptr()), row_stride(x), features,
                              static_cast<T*>(y.mutable_data_ptr()), last.activation};
     parallel_for(0, rows, 1 + kGrain / features,
                  [&](int64_t begin, int64_t end) { activate_kernels<T>().activate(job, begin, end); });
@@ -57,7 +57,7 @@ std::tuple<Tensor, Tensor> grad_of(const std::optional<Tensor>& out, const Tenso
     using A = Accumulator<T>;
     const int64_t sums = (rows + kRowsPerSum - 1) / kRowsPerSum;
     std::vector<A> partial(sums * features);
-    const ActivateGradJob<T> job{static_cast<const T*>(grad.const_data_ptr()), grad.stride(0), rows, features,
+    const ActivateGradJob<T> job{static_cast<const T*>(grad.const_data_ptr()), row_stride(grad), rows, features,
                                  masks ? static_cast<const uint8_t*>(kept.const_data_ptr()) : nullptr,
                                  static_cast<A>(1 / (1 - dropout)), static_cast<T*>(dx.mutable_data_ptr()), partial.data()};
     parallel_for(0, sums, 1 + kGrain / (kRowsPerSum * std::max<int64_t>(1, features)),
@@ -93,7 +93,7 @@ Tensor combine(const std::vector<Tensor>& parts_, double scale) {
     std::vector<int64_t> strides;
     for (const Tensor& part : parts) {
       data.push_back(static_cast<const T*>(part.const_data_ptr()));
-      strides.push_back(part.stride(0));
+      strides.push_back(row_stride(part));
     }
     const CombineJob<T> job{data.data(), strides.data(), static_cast<int64_t>(parts.size()), features,
                             static_cast<Accumulator<T>>(scale), static_cast<T*>(y.mutable_data_ptr())};

@@ -1,5 +1,6 @@
 // What activate and propagate_activated have in common: rows as kernels read them, and a kernel's activation.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -14,6 +15,9 @@ inline Tensor rows_of(const Tensor& t) {
   const bool rows = (t.size(1) <= 1 || t.stride(1) == 1) && (t.size(0) <= 1 || t.stride(0) >= t.size(1));
   return rows && t.size(1) != 1 ? t : torch::stable::contiguous(t);
 }
+
+// How far apart rows_of lie; a single row has any stride, 0 too.
+inline int64_t row_stride(const Tensor& t) { return std::max(t.stride(0), t.size(1)); }
 
 constexpr int64_t kStreamedBytes = 1 << 24;  // results that no cache keeps
 

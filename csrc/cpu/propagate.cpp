@@ -71,7 +71,7 @@ std::tuple<Tensor, Tensor> sum(const Tensor& x_, const MatrixArgs& matrix, const
     using I = decltype(index);
     using A = Accumulator<T>;
     const ActivationOperands<T> last(activation, kept);
-    SumJob<T, I> job{operands.csr<A, I>(columns), data_of<T>(x), x.stride(0), features,
+    SumJob<T, I> job{operands.csr<A, I>(columns), data_of<T>(x), row_stride(x), features,
                      static_cast<T*>(y.mutable_data_ptr()), false, last.activation};
     job.stream = streams<T>(job.y, rows, features);
     const auto shares = row_shares(job.matrix.rowptr, rows, matrix.entries(), features);
@@ -124,7 +124,7 @@ Tensor propagate_weight_grad(const Tensor& grad_, const Tensor& x_, const Tensor
     using I = decltype(index);
     using A = Accumulator<T>;
     const EntryGradJob<T, I> job{operands.csr<A, I>(x.size(0)), data_of<T>(grad),  data_of<T>(x),
-                                    grad.stride(0),                x.stride(0),       x.size(1),
+                                    row_stride(grad),                row_stride(x),       x.size(1),
                                     static_cast<A*>(dweight.mutable_data_ptr())};
     const auto shares = row_shares(job.matrix.rowptr, matrix.rows(), matrix.entries(), kColumns);  // whole rows
     check_inside(for_each_share(shares, [&](const Range& r) { return propagate_kernels<T, I>().weight_grad(job, r); }),
@@ -135,7 +135,7 @@ Tensor propagate_weight_grad(const Tensor& grad_, const Tensor& x_, const Tensor
 
 template <typename T, typename I>
 ExtremeJob<T, I> extreme_job(const Operands& operands, const Tensor& x, const Tensor& y, int32_t* source, bool largest) {
-  return {operands.csr<Accumulator<T>, I>(x.size(0)), data_of<T>(x), x.stride(0), x.size(1),
+  return {operands.csr<Accumulator<T>, I>(x.size(0)), data_of<T>(x), row_stride(x), x.size(1),
           static_cast<T*>(y.mutable_data_ptr()),       source,        largest};
 }
 

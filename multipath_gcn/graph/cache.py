@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.typing import Adj, OptTensor
 
 from multipath_gcn.graph.graph import Graph
-from multipath_gcn.graph.versions import versions
+from multipath_gcn.graph.versions import lasting, versions
 
 MOST = 32  # graphs; loaders of subgraphs make a new one for every batch
 _kept: OrderedDict[tuple, tuple[tuple, tuple, Graph]] = OrderedDict()
@@ -37,7 +37,10 @@ def _lookup(make: Any, adjacency: Adj | Graph, edge_weight: OptTensor, options: 
     references, counted, graph = _kept.get(key, ((), None, None))
     same = len(references) == len(tensors) and all(r() is t for r, t in zip(references, tensors, strict=True))
     if not same or counted != versions(*tensors):
-        graph = make(adjacency, edge_weight, **options)
+        weight = (
+            None if edge_weight is None else edge_weight.detach()
+        )  # a graph may hold it, and must not keep the key alive
+        graph = lasting(lambda: make(adjacency, weight, **options))
         references = tuple(weakref.ref(t, lambda _, key=key: _kept.pop(key, None)) for t in tensors)
         _kept[key] = references, versions(*tensors), graph
         if len(_kept) > MOST:

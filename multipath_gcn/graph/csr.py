@@ -5,7 +5,7 @@ from torch import Tensor
 from torch_geometric.typing import OptTensor
 
 from multipath_gcn.graph.forms import Entries, Shape
-from multipath_gcn.graph.versions import versions
+from multipath_gcn.graph.versions import lasting, versions
 
 Csr = tuple[Tensor, Tensor, OptTensor]  # rowptr, col, weight
 _INT32_END = 2**31
@@ -36,8 +36,7 @@ def index_type(shape: Shape, entries: int) -> torch.dtype:
 
 
 def rowptr_of(sorted_row: Tensor, num_rows: int) -> Tensor:
-    count = torch.bincount(sorted_row, minlength=num_rows)
-    return torch.cat([count.new_zeros(1), count.cumsum(0)])
+    return torch.searchsorted(sorted_row, torch.arange(num_rows + 1, device=sorted_row.device))
 
 
 def rows_of(rowptr: Tensor, entries: int) -> Tensor:
@@ -61,8 +60,10 @@ class Structure:
 
     def of(self, rowptr: Tensor, col: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
         now = versions(rowptr, col)
-        if self._found is None or now is None or now != self._seen:
-            self._found, self._seen = transposed(rowptr, col, shape), now
+        if now is None:
+            return transposed(rowptr, col, shape)
+        if self._found is None or now != self._seen:
+            self._found, self._seen = lasting(lambda: transposed(rowptr, col, shape)), now
         return self._found
 
 
@@ -72,6 +73,8 @@ def check(rowptr: Tensor, col: Tensor, shape: Shape) -> None:
         if tensor.dtype not in (torch.int32, torch.int64) or tensor.dim() != 1 or tensor.dtype != rowptr.dtype:
             rule = "int32 or int64 of one dimension, rowptr and col alike"
             raise ValueError(f"{name} must be {rule}, got {tensor.dtype} {list(tensor.shape)}")
+    if min(shape) < 0:
+        raise ValueError(f"shape must hold two numbers of nodes and rowptr one entry at least, got {list(shape)}")
     if rowptr.numel() != shape[0] + 1:
         raise ValueError(f"rowptr must have shape [{shape[0] + 1}], got {list(rowptr.shape)}")
     if rowptr.device != col.device:

@@ -9,7 +9,7 @@ from torch_geometric.typing import Adj, OptTensor, SparseTensor
 
 Entries = tuple[Tensor, Tensor, OptTensor]  # target, source (int64 [nnz]), weight (floating [nnz], or None for all 1)
 Shape = tuple[int, int]  # numbers of targets and of sources
-_SPARSE_LAYOUTS = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+SPARSE_LAYOUTS = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
 
 
 def csr_tensor(rowptr: Tensor, col: Tensor, value: Tensor, shape: Shape) -> Tensor:
@@ -25,7 +25,7 @@ def read(adjacency: Adj, edge_weight: OptTensor, shape: Shape) -> Entries:
     Weights that are all 1 and need no gradient are ``None``; others are float32 at least: sums of bool or half would
     be wrong.
     """
-    if isinstance(adjacency, SparseTensor) or getattr(adjacency, "layout", None) in _SPARSE_LAYOUTS:
+    if isinstance(adjacency, SparseTensor) or getattr(adjacency, "layout", None) in SPARSE_LAYOUTS:
         if edge_weight is not None:
             raise ValueError("edge_weight must be None with a sparse adj_t, which carries its own weights")
         row, col, weight = _from_sparse(adjacency, shape)
@@ -37,6 +37,8 @@ def read(adjacency: Adj, edge_weight: OptTensor, shape: Shape) -> Entries:
             if low < 0 or high >= count:
                 raise ValueError(f"edge_index must hold node ids in [0, {count}), got [{low}, {high}]")
     if weight is not None:
+        if weight.is_complex():
+            raise ValueError(f"edge_weight must be real, got {weight.dtype}")
         if not weight.requires_grad and bool((weight == 1).all()):
             return row, col, None
         weight = weight.to(torch.promote_types(weight.dtype, torch.float32))

@@ -9,7 +9,7 @@ results whatever form they come in. The rule for the special cases:
 On simple graphs this is ``torch_geometric.nn.conv.gcn_conv.gcn_norm``, whose forms disagree with one another elsewhere.
 """
 
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch_geometric.typing import Adj, OptTensor
 from multipath_gcn.graph import csr, normalize, order
 from multipath_gcn.graph.forms import Shape, csr_tensor, read
 from multipath_gcn.graph.products import Products
-from multipath_gcn.graph.versions import versions
+from multipath_gcn.graph.versions import lasting, versions
 from multipath_gcn.graph.workspace import Workspace
 
 
@@ -161,8 +161,14 @@ class Graph:
 
     @property
     def symmetric(self) -> bool:
+<<<<<<< HEAD
         """Whether the matrix is known to equal its transpose: found when it was built, void once it is changed."""
         return self._symmetric and (self._built is None or self.state == self._built)
+=======
+        """Whether the matrix is known to equal its transpose: found when it was built, and not after a change in place."""
+        now = self.state
+        return self._symmetric and (now is None or now == self._built)
+>>>>>>> propagate-tests
 
     @property
     def requires_grad(self) -> bool:
@@ -172,6 +178,12 @@ class Graph:
     def row(self) -> Tensor:
         """int64 [nnz], the target node of each entry."""
         return csr.rows_of(self.rowptr, self.num_entries)
+
+    @property
+    def edge_index(self) -> Tensor:
+        """int64 [2, nnz], source and target of each entry as the caller numbers the nodes."""
+        ids = torch.stack([self.col.long(), self.row])
+        return ids if self._order is None else self._order[ids]
 
     @property
     def value(self) -> Tensor:
@@ -189,12 +201,12 @@ class Graph:
         _check_values("weight", weight, self.num_entries, self.device)
         graph = Graph._of(self.rowptr, self.col, weight, self.shape, self.row_scale, self.col_scale, False)
         graph._structure = self._structure
-        return graph
+        return graph._ordered_as(self)
 
     def to_dense(self) -> Tensor:
         """The matrix with all its zeros."""
-        value = self.value
-        return value.new_zeros(self.shape).index_put((self.row, self.col.long()), value)
+        value, (col, row) = self.value, self.edge_index
+        return value.new_zeros(self.shape).index_put((row, col), value)
 
     def transpose(self) -> "Graph":
         """The transposed matrix, built at the first call and kept."""
@@ -203,7 +215,8 @@ class Graph:
     def _transposed(self) -> "Graph":
         rowptr, col, entry = self._structure.of(self.rowptr, self.col, self.shape)
         weight = None if self.weight is None else self.weight[entry]
-        return Graph._of(rowptr, col, weight, self.shape[::-1], self.col_scale, self.row_scale, False)
+        parts = rowptr, col, weight, self.shape[::-1], self.col_scale, self.row_scale, False
+        return Graph._of(*parts)._ordered_as(self)
 
     def averaged(self) -> "Graph":
         """The matrix with every row divided by the number of its entries."""
@@ -212,7 +225,8 @@ class Graph:
     def _averaged(self) -> "Graph":
         scale = self.rowptr.diff().clamp(min=1).double().reciprocal()
         scale = scale if self.row_scale is None else scale * self.row_scale
-        return Graph._of(self.rowptr, self.col, self.weight, self.shape, scale, self.col_scale, False)
+        parts = self.rowptr, self.col, self.weight, self.shape, scale, self.col_scale, False
+        return Graph._of(*parts)._ordered_as(self)
 
     def operands(self, dtype: torch.dtype, gradient: bool = True) -> tuple[Tensor | None, ...]:
         """The matrix as operators take it for features of a type: rowptr, col, weight, row_scale, col_scale.
@@ -262,6 +276,10 @@ class Graph:
         graph.rank, graph._order = rank, nodes
         return graph
 
+    def _ordered_as(self, other: "Graph") -> "Graph":
+        self.rank, self._order = other.rank, other._order
+        return self
+
     def enter(self, x: Tensor) -> Tensor:
         """Features [*, N, F] in the caller's order, as the matrix has the nodes."""
         return x if self._order is None else x.index_select(-2, self._order)
@@ -292,12 +310,12 @@ class Graph:
         if self.requires_grad:  # it belongs to one backward pass
             return make()
         now = self.state
-        if now is None:
-            return make()
+        if now is None:  # inside a trace, which takes the graph as it is: what was made before serves
+            return self._made[key] if key in self._made else make()
         if now != self._made_of:
             self._made, self._made_of = {}, now
         if key not in self._made:
-            self._made[key] = make()
+            self._made[key] = lasting(make)
         return self._made[key]
 
     def _parts(self) -> tuple:
@@ -317,6 +335,9 @@ class Graph:
 
 def _shape(num_nodes: int | tuple[int, int]) -> Shape:
     """(targets, sources) of N, or of PyG's (sources, targets)."""
+    counts = num_nodes if isinstance(num_nodes, tuple) else (num_nodes,) * 2
+    if len(counts) != 2 or not all(isinstance(count, SupportsIndex) and count >= 0 for count in counts):
+        raise ValueError(f"num_nodes must be a number of nodes or a pair (sources, targets), got {num_nodes!r}")
     return (int(num_nodes[1]), int(num_nodes[0])) if isinstance(num_nodes, tuple) else (int(num_nodes),) * 2
 
 

@@ -14,9 +14,7 @@ WASTE = 2.0  # a block serves what needs at least this part of it
 
 class Workspace:
     def __init__(self):
-        self._free: dict[
-            int, Tensor
-        ] = {}  # blocks; single calls only, which are atomic: threads share a graph
+        self._free: dict[int, Tensor] = {}  # blocks; single calls only, which are atomic: threads share a graph
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """An uninitialised tensor; its memory comes back when the last tensor that shares it is gone."""

@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.graph import Graph
@@ -33,7 +33,7 @@ class LinearTransform:
     def parts(self, x: Features) -> tuple[Tensor, ChannelWindows | None] | None:
         """Weight and windows, or ``None`` for a layer that must be called itself."""
         lin = self.lin
-        if is_lazy(getattr(lin, "weight", None)):
+        if isinstance(getattr(lin, "weight", None), UninitializedParameter):
             lin.initialize_parameters(lin, (x if isinstance(x, Tensor) else torch.empty(0, width(x)),))
         if type(lin).forward not in (Linear.forward, ChannelLinear.forward) or hooked(lin) or lin.bias is not None:
             return None

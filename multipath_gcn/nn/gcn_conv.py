@@ -9,6 +9,7 @@ from torch_geometric.nn.inits import zeros
 from torch_geometric.typing import Adj, OptTensor, SparseTensor
 
 from multipath_gcn.graph import Graph, cache
+from multipath_gcn.graph.forms import SPARSE_LAYOUTS
 from multipath_gcn.nn.channel import ChannelLinear
 from multipath_gcn.nn.convolve import REDUCE, LinearTransform, after, convolve
 from multipath_gcn.nn.transform import build_transform
@@ -113,9 +114,9 @@ class GCNConv(MessagePassing):
     def graph(self, x: Features, edge_index: Adj | Graph, edge_weight: OptTensor = None) -> Graph:
         """The matrix that this layer propagates with."""
         if self.flow == "target_to_source" and not isinstance(edge_index, Graph):
-            if isinstance(edge_index, SparseTensor) or edge_index.layout is not torch.strided:
+            if isinstance(edge_index, SparseTensor) or getattr(edge_index, "layout", None) in SPARSE_LAYOUTS:
                 raise ValueError("flow must be 'source_to_target' with a sparse adj_t, got 'target_to_source'")
-            edge_index = edge_index.flip(0)
+            edge_index = edge_index.flip(0) if isinstance(edge_index, Tensor) else edge_index
         options = {"num_nodes": num_nodes(x)}
         if not self.normalize:
             return cache.from_adjacency(edge_index, edge_weight, **options)
@@ -139,7 +140,7 @@ class GCNConv(MessagePassing):
     def _along_edges(self, x: Features, edge_index: Adj | Graph, edge_weight: OptTensor) -> Tensor:
         if not isinstance(edge_index, Tensor) or edge_index.layout is not torch.strided:
             graph = self.graph(x, edge_index, edge_weight)
-            edge_index, edge_weight = torch.stack([graph.col.long(), graph.row]), graph.value
+            edge_index, edge_weight = graph.edge_index, graph.value
             if self.flow == "target_to_source":
                 edge_index = edge_index.flip(0)
         elif self.normalize:

@@ -41,6 +41,8 @@ def activate(
         ValueError: for an argument that does not fit.
     """
     check_type("x", x)
+    if x.dim() == 0:
+        raise ValueError("x must have shape (*, F), got []")
     if bias is None and activation is None and dropout == 0:
         return x
     last = arguments(x, x.size(-1), bias, activation, dropout, seed)
@@ -69,7 +71,10 @@ def combine(parts: Sequence[Tensor], scale: float = 1.0) -> Tensor:
             raise ValueError(f"parts must be of one shape and on one device, got {got}")
     if len(parts) == 1 and scale == 1:
         return first
-    rows = [part.to(dtype).flatten(0, -2) if part.dim() > 1 else part.to(dtype).unsqueeze(0) for part in parts]
+    parts = [part.to(dtype) for part in parts]
+    if first.dim() == 0:
+        return OPS.combine([part.view(1, 1) for part in parts], float(scale)).view(())
+    rows = [part.flatten(0, -2) if part.dim() > 1 else part.unsqueeze(0) for part in parts]
     return OPS.combine(rows, float(scale)).view(first.shape)
 
 
@@ -80,14 +85,14 @@ def dropout_mask(shape: tuple[int, int], dropout: float, seed: Tensor) -> Tensor
 
 def draw_seed(device: torch.device) -> Tensor:
     """One int64 from PyTorch's generator of the device, without waiting for it."""
-    return torch.empty((), dtype=torch.int64, device=device).random_()
+    return torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64, device=device)  # random_() breaks a trace
 
 
 def arguments(x: Tensor, features: int, bias, activation, dropout, seed) -> tuple:
     """bias, relu, dropout and seed as the operators take them, checked."""
     if activation is not None and activation != "relu":
         raise ValueError(f'activation must be None or "relu", got {activation!r}')
-    if not 0.0 <= dropout < 1.0:
+    if not isinstance(dropout, (int, float)) or not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
     if bias is not None:
         if bias.shape != (features,):

@@ -7,11 +7,11 @@ import weakref
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import scatter
 
 from multipath_gcn.graph import Graph
 from multipath_gcn.ops.activate import activate, arguments, check_type, empty_kept, gradients
 from multipath_gcn.ops.native import OPS
+from multipath_gcn.ops.reference.propagate import entries
 
 REDUCTIONS = ("sum", "mean", "max", "min")
 
@@ -97,11 +97,21 @@ def kept_product(graph: Graph, x: Tensor | Graph) -> Tensor | None:
 
 
 def _extreme(graph: Graph, x: Tensor, reduce: str) -> Tensor:
-    if graph.requires_grad:  # the gradient of weights through an extreme is left to composed operators
-        messages = graph.value.to(x.dtype).unsqueeze(1) * x[graph.col.long()]
-        return scatter(messages, graph.row, dim_size=graph.shape[0], reduce=reduce)
+    if graph.requires_grad and graph.num_entries:  # the gradient of weights is left to composed operators
+        return _extreme_of_weights(graph, x, reduce)
     gradient = torch.is_grad_enabled() and x.requires_grad
     return OPS.propagate_extreme(x, *graph.operands(x.dtype, gradient), reduce == "max")[0]
+
+
+def _extreme_of_weights(graph: Graph, x: Tensor, reduce: str) -> Tensor:
+    """A[i, j] x[j, f] of the j found by the operator."""
+    with torch.no_grad():
+        source = OPS.propagate_extreme(x, *graph.operands(x.dtype, False), reduce == "max")[1].long()
+    first, j = torch.arange(source.size(0), device=x.device)[:, None] * graph.shape[1], source.clamp(min=0)
+    entry = torch.searchsorted(graph.row * graph.shape[1] + graph.col, first + j).clamp(max=graph.num_entries - 1)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    y = graph.value.to(wide)[entry] * x.to(wide).gather(0, j)
+    return torch.where(source >= 0, y, 0).to(x.dtype)
 
 
 # Meaning
@@ -195,11 +205,25 @@ def _backward_extreme(ctx, grad, _):
     return dx, *[None] * 9
 
 
+def _setup_extreme_grad(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[1:])
+
+
+def _backward_extreme_grad(ctx, dd):
+    """dx is linear in grad: dgrad[i, f] = A[i, j] dd[j, f] for the j that [i, f] came from."""
+    source, rowptr, col, *values = ctx.saved_tensors
+    row, value = entries(rowptr, col, *values, dd)
+    taken = torch.where(source.long()[col.long()] == row[:, None], dd.to(value.dtype)[row], 0)
+    dgrad = value.new_zeros(source.shape).index_add(0, col.long(), value[:, None] * taken)
+    return dgrad.to(dd.dtype), *[None] * 6
+
+
 for _name, _backward, _setup in (
     ("propagate", _backward_sum, _setup_sum),
     ("propagate_activated", _backward_activated, _setup_activated),
     ("propagate_weight_grad", _backward_weight_grad, _setup_weight_grad),
     ("propagate_extreme", _backward_extreme, _setup_extreme),
+    ("propagate_extreme_grad", _backward_extreme_grad, _setup_extreme_grad),
 ):
     torch.library.register_autograd(f"multipath_gcn::{_name}", _backward, setup_context=_setup)
 

@@ -63,14 +63,14 @@ def dropout_mask(shape, dropout: float, seed: Tensor) -> Tensor:
     rows = torch.arange(shape[0], device=seed.device)[:, None]
     columns = torch.arange(shape[1], device=seed.device)
     block = columns // 64 * 16 + columns % 16
-    words = torch.stack(philox(block.expand(*shape), (rows & _LOW).expand(*shape), (rows >> 32).expand(*shape), seed))
+    counter = (c.expand(*shape) for c in (block, rows & _LOW, rows >> 32, torch.zeros_like(block)))
+    words = torch.stack(philox(*counter, seed))
     word = (columns // 16 % 4).expand(1, *shape)
     return words.gather(0, word)[0] >= int(dropout * 2**32)
 
 
-def philox(c0: Tensor, c1: Tensor, c2: Tensor, seed: Tensor) -> tuple[Tensor, ...]:
-    """The four 32-bit words of every block (c0, c1, c2, 0), as int64."""
-    c3 = torch.zeros_like(c0)
+def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, seed: Tensor) -> tuple[Tensor, ...]:
+    """The four 32-bit words of every block (c0, c1, c2, c3), as int64."""
     k0, k1 = seed & _LOW, (seed >> 32) & _LOW
     for _ in range(10):
         (high0, low0), (high1, low1) = _product(c0, _MULTIPLIERS[0]), _product(c2, _MULTIPLIERS[1])

@@ -1,0 +1,79 @@
+"""What watches PyG's messages sees those of GCNConv: hooks on propagation, masks and explainers."""
+
+import graphs
+import pytest
+import torch
+from torch_geometric.explain import Explainer, GNNExplainer
+from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
+from torch_geometric.nn import GCNConv as PyGConv
+
+from multipath_gcn.graph import Graph
+from multipath_gcn.nn import GCNConv
+
+N = graphs.N
+X = torch.randn(N, 4, dtype=torch.float64)
+HOOKS = ["propagate", "message", "aggregate"]
+
+
+@pytest.mark.parametrize("adjacency", ["edge_index", "csr", "Graph"])
+@pytest.mark.parametrize("when", ["_pre", ""])
+@pytest.mark.parametrize("part", HOOKS)
+def test_hooks_are_called(part, when, adjacency):
+    conv, calls = GCNConv(4, 3).double(), []
+    graph = Graph.normalized(graphs.SIMPLE, num_nodes=N)
+    given = graph if adjacency == "Graph" else graphs.forms(graphs.SIMPLE)[adjacency][0]
+    expected = conv(X, given)
+    register = getattr(conv, f"register_{part}_forward{when}_hook")
+    handle = register(lambda module, *_: calls.append(module))
+    torch.testing.assert_close(conv(X, given), expected, rtol=1e-6, atol=1e-7)
+    assert calls == [conv]
+    handle.remove()
+    torch.testing.assert_close(conv(X, given), expected)
+    assert calls == [conv]
+
+
+def test_a_hook_changes_the_result():
+    conv = GCNConv(4, 3, bias=False).double()
+    expected = conv(X, graphs.SIMPLE)
+    conv.register_message_forward_hook(lambda module, inputs, out: 2 * out)
+    torch.testing.assert_close(conv(X, graphs.SIMPLE), 2 * expected)
+
+
+def test_explanations_are_pygs():
+    theirs, ours = PyGConv(4, 3).double(), GCNConv(4, 3).double()
+    ours.load_state_dict(theirs.state_dict())
+    mask = torch.nn.Parameter(torch.linspace(-2, 2, graphs.SIMPLE.size(1), dtype=torch.float64))
+    results = []
+    for conv in (theirs, ours):
+        mask.grad = None
+        plain = conv(X, graphs.SIMPLE)
+        set_masks(conv, mask, graphs.SIMPLE, apply_sigmoid=True)
+        y = conv(X, graphs.SIMPLE)
+        y.square().sum().backward()
+        results.append([y, mask.grad.clone()])
+        clear_masks(conv)
+        torch.testing.assert_close(conv(X, graphs.SIMPLE), plain)
+        assert not torch.allclose(y, plain)
+    torch.testing.assert_close(*results)
+
+
+def test_gnn_explainer_runs():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.conv2 = GCNConv(4, 8), GCNConv(8, 3)
+
+        def forward(self, x, edge_index):
+            return self.conv2(self.conv1(x, edge_index).relu(), edge_index).log_softmax(-1)
+
+    explainer = Explainer(
+        Net(),
+        GNNExplainer(epochs=3),
+        explanation_type="model",
+        edge_mask_type="object",
+        node_mask_type="attributes",
+        model_config=dict(mode="multiclass_classification", task_level="node", return_type="log_probs"),
+    )
+    found = explainer(X.float(), graphs.SIMPLE, index=2)
+    assert found.edge_mask.shape == (graphs.SIMPLE.size(1),) and found.node_mask.shape == (N, 4)
+    assert found.edge_mask.abs().sum() > 0
