@@ -1,6 +1,6 @@
 """How propagation, a training epoch and inference within a limit grow with the graph, from 10 k to 2.4 M nodes.
 
-Every size runs in a process of its own, from a CSR that was written before: time and memory are those of the work alone.
+Every size runs in a process of its own, from a CSR written before: time and memory are those of the work alone.
 The largest is of ogbn-products' size (2.45 M nodes, 124 M entries, 100 features, hidden 256, 47 classes) and runs
 inference within a stated limit; its whole process must stay within 8 GB.
 

@@ -161,14 +161,9 @@ class Graph:
 
     @property
     def symmetric(self) -> bool:
-<<<<<<< HEAD
         """Whether the matrix is known to equal its transpose: found when it was built, void once it is changed."""
-        return self._symmetric and (self._built is None or self.state == self._built)
-=======
-        """Whether the matrix is known to equal its transpose: found when it was built, and not after a change in place."""
         now = self.state
         return self._symmetric and (now is None or now == self._built)
->>>>>>> propagate-tests
 
     @property
     def requires_grad(self) -> bool:

@@ -1,6 +1,6 @@
 """Memory that a graph keeps for the large tensors of its layers, on the CPU.
 
-PyTorch returns the memory of a large CPU tensor to the system as soon as it is gone, and the next one pays for each page
+PyTorch returns the memory of a large CPU tensor to the system once it is gone, and the next one pays for each page
 again. Here it goes back to the graph instead, and from there to the next tensor; all of it is gone with the graph.
 """
 
