@@ -29,7 +29,7 @@ def infer(model, graph: Graph, x: Features, memory_limit: int | str | None = Non
     plan = _Plan(model, x, memory_limit)
     total = PathSum(model, graph.shape[0], plan.options)
     if model.stem:
-        work = torch.empty(graph.shape[0], plan.stem_width, **plan.options)
+        work = torch.empty(graph.shape[0], plan.work_width, **plan.options)
         for source, block in zip((x, *[work] * len(model.stem)), model.stem, strict=False):
             _layer(block, source, work, graph, plan.columns)
     else:
@@ -40,13 +40,13 @@ def infer(model, graph: Graph, x: Features, memory_limit: int | str | None = Non
 
 def _paths(model, source: Features, graph: Graph, plan: "_Plan", total: PathSum) -> None:
     """The last path works where its input lies, if that is ours."""
-    order = sorted(range(len(model.paths)), key=lambda i: max(model.path_widths[i], default=0))
-    order.sort(key=lambda i: len(model.path_widths[i]) > 0)
+    order = [i for i, widths in enumerate(model.path_widths) if not widths] + plan.by_width
     propagated = False
     for i in order:
         path = model.paths[i]
         if plan.shares and len(path) and not propagated:
-            _propagate(graph, source, source, path[0].conv.aggr, plan.columns)
+            read = source[:, : plan.stem_width]
+            _propagate(graph, read, read, path[0].conv.aggr, plan.columns)
             propagated = True
         if not len(path):
             total.add(i, source)
@@ -121,6 +121,8 @@ class _Plan:
         self.in_channels = width(x)
         self.stem_width = max((block.conv.out_channels for block in model.stem), default=0)
         self.shares = self._shares()
+        last = self.by_width[-1:]
+        self.work_width = max([self.stem_width, *map(self.path_width, last)]) if model.stem else 0
         nodes, size = x.shape[0], weight.element_size()
         widest = max(self.in_channels if not is_sparse(x) else 0, *self._every_width())
         row_tile = 4 * min(ROWS, nodes) * widest * size
@@ -137,6 +139,12 @@ class _Plan:
         columns = int((limit - fixed) // max(1, nodes * size)) // LEAST_COLUMNS * LEAST_COLUMNS
         self.columns = min(max(columns, LEAST_COLUMNS), widest)
 
+    @property
+    def by_width(self) -> list[int]:
+        """The paths that have layers, the widest last: where there is a stem, it works in the stem's memory."""
+        widths = self.model.path_widths
+        return sorted((i for i in range(len(widths)) if widths[i]), key=lambda i: max(widths[i]))
+
     def _every_width(self) -> list[int]:
         return [self.stem_width, self.model.out_channels, *(w for path in self.model.path_widths for w in path)]
 
@@ -148,13 +156,8 @@ class _Plan:
 
     def _columns_held(self) -> int:
         """Columns of nodes at the peak, without the tile."""
-        model, held = self.model, self.stem_width
-        real = sorted(
-            (i for i, widths in enumerate(model.path_widths) if widths), key=lambda i: max(model.path_widths[i])
-        )
-        if model.stem:
-            last, real = real[-1:], real[:-1]
-            held = max([held, *(self.path_width(i) for i in last)])
+        model, held = self.model, self.work_width
+        real = self.by_width[: -1 if model.stem else None]
         held += max((self.path_width(i) for i in real), default=0)
         blocks = [*model.stem, *(block for path in model.paths for block in path)]
         skips = [block.conv.out_channels for block in blocks if block.residual]
