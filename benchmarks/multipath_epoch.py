@@ -3,6 +3,7 @@
 Stem 128 -> 256, paths 256-256-256 and 128-256, 40 classes, dropout 0.5, Adam; 169,343 nodes, 2.3 million edges. Every
 variant runs in processes of its own, in turns, so that each is measured in its own environment and memory:
     ours, ours_bf16        MultiPathGCN with a prepared Graph; the second with bfloat16 autocast
+    ours_recompute         the first with recompute=True
     pyg_edge_index         the same network of PyG's GCNConv with edge_index, normalised once (cached=True)
     pyg_csr                the same with a normalised torch.sparse CSR adj_t
     pyg_compiled           the first of PyG's, normalised before, under torch.compile
@@ -25,7 +26,7 @@ from statistics import median
 
 import numpy as np
 
-VARIANTS = ("ours", "ours_bf16", "pyg_csr", "pyg_edge_index", "pyg_compiled")
+VARIANTS = ("ours", "ours_bf16", "ours_recompute", "pyg_csr", "pyg_edge_index", "pyg_compiled")
 CLASSES, FEATURES, HIDDEN = 40, 128, 256
 PAGES = {  # huge pages, and memory that is kept between steps, for everybody
     "THP_MEM_ALLOC_ENABLE": "1",
@@ -160,7 +161,7 @@ def build(variant: str, edge_index, x, state: dict, device):
 
     begin = time.perf_counter()
     if variant.startswith("ours"):
-        model = MultiPathGCN(FEATURES, HIDDEN, CLASSES, dropout=0.5)
+        model = MultiPathGCN(FEATURES, HIDDEN, CLASSES, dropout=0.5, recompute=variant == "ours_recompute")
         graph = Graph.normalized(edge_index, num_nodes=x.size(0))
         keep_product(graph, x)
     else:

@@ -20,33 +20,38 @@ _kept: OrderedDict[tuple, tuple[tuple, tuple, Graph]] = OrderedDict()
 
 
 def normalized(adjacency: Adj | Graph, edge_weight: OptTensor = None, **options: Any) -> Graph:
-    """:meth:`Graph.normalized`, of tensors seen before without doing it again."""
+    """:meth:`Graph.normalized`, of tensors seen before without doing it again; ``reverse`` turns the edges round."""
     return _lookup(Graph.normalized, adjacency, edge_weight, options)
 
 
 def from_adjacency(adjacency: Adj | Graph, edge_weight: OptTensor = None, **options: Any) -> Graph:
-    """:meth:`Graph.from_adjacency`, of tensors seen before without doing it again."""
+    """:meth:`Graph.from_adjacency` in the same way."""
     return _lookup(Graph.from_adjacency, adjacency, edge_weight, options)
 
 
 def _lookup(make: Any, adjacency: Adj | Graph, edge_weight: OptTensor, options: dict[str, Any]) -> Graph:
     tensors = (adjacency,) if edge_weight is None else (adjacency, edge_weight)
     if isinstance(adjacency, Graph) or not _can_be_kept(tensors):
-        return make(adjacency, edge_weight, **options)
+        return _made(make, adjacency, edge_weight, **options)
     key = (make.__name__, *map(id, tensors), *options.items())
     references, counted, graph = _kept.get(key, ((), None, None))
     same = len(references) == len(tensors) and all(r() is t for r, t in zip(references, tensors, strict=True))
     if not same or counted != versions(*tensors):
-        weight = (
-            None if edge_weight is None else edge_weight.detach()
-        )  # a graph may hold it, and must not keep the key alive
-        graph = lasting(lambda: make(adjacency, weight, **options))
+        # A graph may hold the weight, and must not keep the key alive.
+        weight = None if edge_weight is None else edge_weight.detach()
+        graph = lasting(lambda: _made(make, adjacency, weight, **options))
         references = tuple(weakref.ref(t, lambda _, key=key: _kept.pop(key, None)) for t in tensors)
         _kept[key] = references, versions(*tensors), graph
         if len(_kept) > MOST:
             _kept.popitem(last=False)
     _kept.move_to_end(key)
     return graph
+
+
+def _made(make: Any, adjacency: Adj | Graph, edge_weight: OptTensor, reverse: bool = False, **options: Any) -> Graph:
+    if reverse and isinstance(adjacency, Tensor) and adjacency.dim() == 2:
+        adjacency = adjacency.flip(0)
+    return make(adjacency, edge_weight, **options)
 
 
 def _can_be_kept(tensors: tuple) -> bool:

@@ -113,11 +113,10 @@ class GCNConv(MessagePassing):
 
     def graph(self, x: Features, edge_index: Adj | Graph, edge_weight: OptTensor = None) -> Graph:
         """The matrix that this layer propagates with."""
-        if self.flow == "target_to_source" and not isinstance(edge_index, Graph):
-            if isinstance(edge_index, SparseTensor) or getattr(edge_index, "layout", None) in SPARSE_LAYOUTS:
-                raise ValueError("flow must be 'source_to_target' with a sparse adj_t, got 'target_to_source'")
-            edge_index = edge_index.flip(0) if isinstance(edge_index, Tensor) else edge_index
-        options = {"num_nodes": num_nodes(x)}
+        reverse = self.flow == "target_to_source" and not isinstance(edge_index, Graph)
+        if reverse and (isinstance(edge_index, SparseTensor) or getattr(edge_index, "layout", None) in SPARSE_LAYOUTS):
+            raise ValueError("flow must be 'source_to_target' with a sparse adj_t, got 'target_to_source'")
+        options = {"num_nodes": num_nodes(x), "reverse": reverse}
         if not self.normalize:
             return cache.from_adjacency(edge_index, edge_weight, **options)
         loops = (2.0 if self.improved else 1.0) if self.add_self_loops else None

@@ -1,8 +1,10 @@
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn.dense.linear import Linear
 from torch_geometric.typing import Adj, OptTensor
 
@@ -53,6 +55,8 @@ class MultiPathGCN(nn.Module):
         groups: 2 if ``None``; must be ``None`` where every transform is dense.
         overlap: 0.5 if ``None``; must be ``None`` where no transform is sliding.
         stem_transform: what W is in the stem; ``None`` means dense, which takes any ``in_channels``.
+        recompute: keeps nothing of what lies inside a path for backward, but computes it there again with the same
+            dropout (``torch.utils.checkpoint``): less memory for more time.
 
     The first layers of all paths read H and run as one transform and one propagation.
 
@@ -87,6 +91,7 @@ class MultiPathGCN(nn.Module):
         groups: int | None = None,
         overlap: Any = None,
         stem_transform: str | None = None,
+        recompute: bool = False,
     ):
         super().__init__()
         h = hidden_channels
@@ -106,6 +111,7 @@ class MultiPathGCN(nn.Module):
         self.in_channels, self.hidden_channels, self.out_channels = in_channels, h, out_channels
         self.width_of_paths_input = width
         self.path_widths, self.combine, self.input_dropout = widths, combine, input_dropout
+        self.recompute = recompute
         options = dict(dropout=dropout, norm=norm, residual=residual, act=act, aggr=aggr)
         stem_options, path_options = (
             options | effective_options(transforms[name], groups, overlap) for name in ("stem_transform", "transform")
@@ -145,7 +151,8 @@ class MultiPathGCN(nn.Module):
         known = dict(zip(first, self._together(first, x, graph) or (), strict=False))
         if len(known) == len(self.paths) and not any(block.residual for block in first):
             x = None  # its memory is free from here on
-        return [_run(path, x, graph, known.pop(path[0], None) if len(path) else None) for path in self.paths]
+        run = partial(checkpoint, _run, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else _run
+        return [run(path, x, graph, known.pop(path[0], None) if len(path) else None) for path in self.paths]
 
     def inference(
         self,

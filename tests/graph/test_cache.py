@@ -36,6 +36,15 @@ def test_the_same_tensors_are_found_again(form):
     assert normalized(args[0].clone()) is not normalized(*args)
 
 
+def test_edges_turned_round_are_another_graph_found_again():
+    edges = graphs.SIMPLE.clone()
+    there, back = (cache.normalized(edges, num_nodes=N, reverse=reverse) for reverse in (False, True))
+    assert cache.normalized(edges, num_nodes=N, reverse=True) is back is not there
+    assert torch.equal(back.to_dense(), Graph.normalized(edges.flip(0), num_nodes=N).to_dense())
+    conv = GCNConv(3, 2, flow="target_to_source")
+    assert conv.graph(torch.randn(N, 3), edges) is conv.graph(torch.randn(N, 3), edges)
+
+
 def test_options_are_part_of_the_question():
     edge_index, weight = graphs.MULTI.clone(), torch.rand(graphs.MULTI.size(1))
     made = [
