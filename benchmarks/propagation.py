@@ -78,14 +78,14 @@ def make(nodes: int, device: torch.device):
     matrix = graph.csr(torch.float32)
     index = EdgeIndex(torch.stack([col, row]), sparse_size=(nodes, nodes), sort_order="col", is_undirected=True)
     index.fill_cache_()
-    convs = {k: pyg_conv(k).to(device) for k in (1, 4)}
+    decomposed = GCNConv(1, 1, decomposed_layers=4).to(device)
     edges = torch.stack([col, row])
     peers = {
         "ours": lambda x: propagate(graph, x),
         "torch.sparse.mm": lambda x: torch.sparse.mm(matrix, x),
         "EdgeIndex.matmul": lambda x: index.matmul(x, value, reduce="sum", transpose=True),
         "gather-scatter": lambda x: scatter(value[:, None] * x[col], row, dim_size=nodes, reduce="sum"),
-        "PyG decomposed_layers=4": lambda x: convs[4].propagate(edges, x=x, edge_weight=value),
+        "PyG decomposed_layers=4": lambda x: decomposed.propagate(edges, x=x, edge_weight=value),
     }
     if device.type == "cpu":
         peers["torch.sparse.mm reduce"] = lambda x: torch.sparse.mm(matrix, x, "sum")
@@ -97,10 +97,6 @@ def make(nodes: int, device: torch.device):
         rowptr = graph.rowptr.long()
         peers["torch-scatter"] = lambda x: segment_csr(value[:, None] * x[col], rowptr, reduce="sum")
     return graph, peers
-
-
-def pyg_conv(layers: int) -> GCNConv:
-    return GCNConv(1, 1, decomposed_layers=layers)
 
 
 def check(graph: Graph, peers, x) -> None:

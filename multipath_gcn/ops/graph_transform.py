@@ -31,21 +31,17 @@ def transform_propagate(
     matrix: Graph, x: Tensor, weight: Tensor, windows: ChannelWindows, bias, activation, dropout: float
 ) -> Tensor:
     """``propagate(matrix, channel_transform(x, weight, windows), bias=bias, activation=..., dropout=...)``"""
-    x, weight = _autocast(x, weight)
-    check(x, weight, None, windows.in_channels, windows.out_channels, windows.width, ROWS)
-    last = arguments(x, weight.size(0), bias, activation, dropout, None)
+    x, weight, bias, last = _prepared(x, weight, windows, bias, activation, dropout)
     operands = matrix.operands(x.dtype, torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-    return _TransformPropagate.apply(x, weight, last[0], windows, operands, matrix.workspace, last[1:])
+    return _TransformPropagate.apply(x, weight, bias, windows, operands, matrix.workspace, last)
 
 
 def transform_activate(
     matrix: Graph, x: Tensor, weight: Tensor, windows: ChannelWindows, bias, activation, dropout: float
 ) -> Tensor:
     """``activate(channel_transform(x, weight, windows), bias, activation, dropout)``"""
-    x, weight = _autocast(x, weight)
-    check(x, weight, None, windows.in_channels, windows.out_channels, windows.width, ROWS)
-    last = arguments(x, weight.size(0), bias, activation, dropout, None)
-    return _TransformActivate.apply(x, weight, last[0], windows, matrix.workspace, last[1:])
+    x, weight, bias, last = _prepared(x, weight, windows, bias, activation, dropout)
+    return _TransformActivate.apply(x, weight, bias, windows, matrix.workspace, last)
 
 
 class _Propagate(torch.autograd.Function):
@@ -152,6 +148,14 @@ def _differentiable(x: Tensor, weight: Tensor, grad: Tensor, windows: ChannelWin
     start, order = windows.on(x.device)
     dx = OPS.channel_transform_input_grad(grad, weight, start, order, windows.in_channels, ROWS)
     return dx, OPS.channel_transform_weight_grad(grad, x, start, order, windows.width, ROWS)
+
+
+def _prepared(x: Tensor, weight: Tensor, windows: ChannelWindows, bias, activation, dropout: float) -> tuple:
+    """x, weight and bias in the type to compute in, and (relu, dropout, seed), all checked."""
+    x, weight = _autocast(x, weight)
+    check(x, weight, None, windows.in_channels, windows.out_channels, windows.width, ROWS)
+    bias, *last = arguments(x, weight.size(0), bias, activation, dropout, None)
+    return x, weight, bias, tuple(last)
 
 
 def _autocast(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
