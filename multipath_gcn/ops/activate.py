@@ -94,6 +94,9 @@ def arguments(x: Tensor, features: int, bias, activation, dropout, seed) -> tupl
         raise ValueError(f'activation must be None or "relu", got {activation!r}')
     if not isinstance(dropout, (int, float)) or not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
+    for name, tensor in (("bias", bias), ("seed", seed)):
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} must be a tensor or None, got {type(tensor).__name__}")
     if bias is not None:
         if bias.shape != (features,):
             raise ValueError(f"bias must have shape [{features}], got {list(bias.shape)}")

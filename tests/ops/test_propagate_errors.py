@@ -70,3 +70,10 @@ def test_activate_refuses(name):
     arguments = {key: value for key, value in WRONG[name](RIGHT).items() if key not in ("graph", "reduce")}
     with pytest.raises(ValueError, match=r"^(x|bias|activation|dropout|seed) must .*, got "):
         activate(**arguments)
+
+
+@pytest.mark.parametrize(("name", "value"), [("bias", [1.0, 2.0]), ("seed", 3)])
+def test_what_is_no_tensor_is_refused_by_name(name, value):
+    graph = Graph.normalized(torch.tensor([[0, 1], [1, 0]]), num_nodes=2)
+    with pytest.raises(ValueError, match=f"{name} must be a tensor or None, got {type(value).__name__}"):
+        propagate(graph, torch.randn(2, 2), dropout=0.5, **{name: value})
