@@ -35,17 +35,18 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   // y[i, f] = drop(relu(x[i, f] + bias[f])), and its gradients by x and bias
   m.def("activate(Tensor x, " ACTIVATION ") -> (Tensor, Tensor)");
   m.def("activate_grad(Tensor grad, Tensor kept, float dropout) -> (Tensor, Tensor)");
-  // The same into memory that is there already; out of activate_out may be x, out of activate_grad_out may be grad
+  // For layers of large graphs on the CPU: the same into memory that is there already, out of activate_out may be x;
+  // propagate_out of what was kept of x, times 1 / (1 - dropout); the gradient by bias alone
   m.def(
       "channel_transform_out(Tensor(a!) out, Tensor x, Tensor weight, Tensor? bias, Tensor start, Tensor order, "
       "int channel_dim, bool relu) -> ()");
   m.def(
       "channel_transform_input_grad_out(Tensor(a!) out, Tensor grad, Tensor weight, Tensor start, Tensor order, "
       "int in_channels, int channel_dim) -> ()");
-  m.def("propagate_out(Tensor(a!) out, Tensor x, " MATRIX ") -> ()");
+  m.def("propagate_out(Tensor(a!) out, Tensor x, " MATRIX ", Tensor? kept, float dropout) -> ()");
   m.def("propagate_activated_out(Tensor(a!) out, Tensor x, " MATRIX ", " ACTIVATION ") -> Tensor");
   m.def("activate_out(Tensor(a!) out, Tensor x, " ACTIVATION ") -> Tensor");
-  m.def("activate_grad_out(Tensor(a!) out, Tensor grad, Tensor kept, float dropout) -> Tensor");
+  m.def("activate_bias_grad(Tensor grad, Tensor kept, float dropout) -> Tensor");
   // y[i, f] = scale sum_p parts_p[i, f]
   m.def("combine(Tensor[] parts, float scale) -> Tensor");
 }

@@ -43,14 +43,14 @@ Tensor activate_out(const Tensor& out, const Tensor& x, const std::optional<Tens
   return std::get<1>(activated(out, x, {bias, relu, dropout, seed}));
 }
 
-std::tuple<Tensor, Tensor> grad_of(const std::optional<Tensor>& out, const Tensor& grad_, const Tensor& kept, double dropout) {
+// Into dx, or sums only.
+Tensor grad_of(const std::optional<Tensor>& dx, const Tensor& grad_, const Tensor& kept, double dropout) {
   check_features("grad", grad_);
   check_dropout(dropout);
   const bool masks = check_kept(kept, grad_);
   const Tensor grad = rows_of(grad_);
   const int64_t rows = grad.size(0), features = grad.size(1);
-  if (out) check_out(*out, grad, {rows, features});
-  Tensor dx = on_huge_pages(out ? *out : torch::stable::new_empty(grad, {rows, features}));
+  if (dx) check_out(*dx, grad, {rows, features});
   Tensor dbias = torch::stable::new_empty(grad, {features});
   dispatch(grad.scalar_type(), "activate_grad", [&](auto element) {
     using T = decltype(element);
@@ -59,7 +59,7 @@ std::tuple<Tensor, Tensor> grad_of(const std::optional<Tensor>& out, const Tenso
     std::vector<A> partial(sums * features);
     const ActivateGradJob<T> job{static_cast<const T*>(grad.const_data_ptr()), row_stride(grad), rows, features,
                                  masks ? static_cast<const uint8_t*>(kept.const_data_ptr()) : nullptr,
-                                 static_cast<A>(1 / (1 - dropout)), static_cast<T*>(dx.mutable_data_ptr()), partial.data()};
+                                 static_cast<A>(1 / (1 - dropout)), dx ? static_cast<T*>(dx->mutable_data_ptr()) : nullptr, partial.data()};
     parallel_for(0, sums, 1 + kGrain / (kRowsPerSum * std::max<int64_t>(1, features)),
                  [&](int64_t begin, int64_t end) { activate_kernels<T>().activate_grad(job, begin, end); });
     T* const out = static_cast<T*>(dbias.mutable_data_ptr());
@@ -69,14 +69,16 @@ std::tuple<Tensor, Tensor> grad_of(const std::optional<Tensor>& out, const Tenso
       out[f] = narrow<T>(total);
     }
   });
-  return {dx, dbias};
+  return dbias;
 }
 
 std::tuple<Tensor, Tensor> activate_grad(const Tensor& grad, const Tensor& kept, double dropout) {
-  return grad_of(std::nullopt, grad, kept, dropout);
+  check_features("grad", grad);
+  Tensor dx = on_huge_pages(torch::stable::new_empty(grad, {grad.size(0), grad.size(1)}));
+  return {dx, grad_of(dx, grad, kept, dropout)};
 }
-Tensor activate_grad_out(const Tensor& out, const Tensor& grad, const Tensor& kept, double dropout) {
-  return std::get<1>(grad_of(out, grad, kept, dropout));
+Tensor activate_bias_grad(const Tensor& grad, const Tensor& kept, double dropout) {
+  return grad_of(std::nullopt, grad, kept, dropout);
 }
 
 Tensor combine(const std::vector<Tensor>& parts_, double scale) {
@@ -106,8 +108,8 @@ Tensor combine(const std::vector<Tensor>& parts_, double scale) {
 STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CPU, m) {
   m.impl("activate", TORCH_BOX(&activate));
   m.impl("activate_out", TORCH_BOX(&activate_out));
-  m.impl("activate_grad_out", TORCH_BOX(&activate_grad_out));
   m.impl("activate_grad", TORCH_BOX(&activate_grad));
+  m.impl("activate_bias_grad", TORCH_BOX(&activate_bias_grad));
   m.impl("combine", TORCH_BOX(&combine));
 }
 

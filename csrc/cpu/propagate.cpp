@@ -53,10 +53,20 @@ void check_inside(bool inside, int64_t columns, int64_t entries) {
                   "], got an index outside: has the graph been changed?");
 }
 
+const ActivationArgs kNone{std::nullopt, false, 0.0, std::nullopt};
+
+// What was kept of x by an activation whose gradient x is.
+struct KeptArgs {
+  OptionalTensor bits;
+  double dropout = 0;
+};
+
 // Into out or into new memory.
 std::tuple<Tensor, Tensor> sum(const Tensor& x_, const MatrixArgs& matrix, const ActivationArgs& activation,
-                               const OptionalTensor& out = std::nullopt) {
+                               const OptionalTensor& out = std::nullopt, const KeptArgs& of_x = {}) {
   check_features("x", x_);
+  check_dropout(of_x.dropout);
+  const bool masks = of_x.bits && check_kept(*of_x.bits, x_);
   check_matrix(matrix, x_.size(0), x_);
   check_activation(activation, x_);
   const Tensor x = rows_of(x_);
@@ -72,7 +82,8 @@ std::tuple<Tensor, Tensor> sum(const Tensor& x_, const MatrixArgs& matrix, const
     using A = Accumulator<T>;
     const ActivationOperands<T> last(activation, kept);
     SumJob<T, I> job{operands.csr<A, I>(columns), data_of<T>(x), row_stride(x), features,
-                     static_cast<T*>(y.mutable_data_ptr()), false, last.activation};
+                     static_cast<T*>(y.mutable_data_ptr()), false, last.activation,
+                     masks ? data_of<uint8_t>(*of_x.bits) : nullptr, masks ? static_cast<A>(1 / (1 - of_x.dropout)) : A{1}};
     job.stream = streams<T>(job.y, rows, features);
     const auto shares = row_shares(job.matrix.rowptr, rows, matrix.entries(), features);
     check_inside(for_each_share(shares, [&](const Range& r) { return propagate_kernels<T, I>().sum(job, r); }), columns,
@@ -84,12 +95,13 @@ std::tuple<Tensor, Tensor> sum(const Tensor& x_, const MatrixArgs& matrix, const
 Tensor propagate(const Tensor& x, const Tensor& rowptr, const Tensor& col, const OptionalTensor& weight,
                  const OptionalTensor& row_scale, const OptionalTensor& col_scale, const OptionalTensor&,
                  const OptionalTensor&, const OptionalTensor&) {
-  return std::get<0>(sum(x, {rowptr, col, weight, row_scale, col_scale}, {std::nullopt, false, 0.0, std::nullopt}));
+  return std::get<0>(sum(x, {rowptr, col, weight, row_scale, col_scale}, kNone));
 }
 
 void propagate_out(const Tensor& out, const Tensor& x, const Tensor& rowptr, const Tensor& col, const OptionalTensor& weight,
-                   const OptionalTensor& row_scale, const OptionalTensor& col_scale) {
-  sum(x, {rowptr, col, weight, row_scale, col_scale}, {std::nullopt, false, 0.0, std::nullopt}, out);
+                   const OptionalTensor& row_scale, const OptionalTensor& col_scale, const OptionalTensor& kept,
+                   double dropout) {
+  sum(x, {rowptr, col, weight, row_scale, col_scale}, kNone, out, {kept, dropout});
 }
 
 std::tuple<Tensor, Tensor> propagate_activated(const Tensor& x, const Tensor& rowptr, const Tensor& col,

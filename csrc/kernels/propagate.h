@@ -2,7 +2,8 @@
 // their own: every function does a range of rows, and a result depends on its own row alone.
 //
 //   A[i, j] = row_scale[i] weight[e] col_scale[j]   for the entry e of row i with col[e] = j; a null pointer counts as 1
-//   sum:      y[i, f] = drop(relu(bias[f] + sum_j A[i, j] x[j, f]))
+//   sum:      y[i, f] = drop(relu(bias[f] + sum_j A[i, j] x[j, f])), of x only what was kept where bits say so: the
+//             gradient of an activation comes with the bits of the activation
 //   extreme:  y[i, f] = max_j or min_j A[i, j] x[j, f], source[i, f] = that j
 //
 // Rows of x lie x_stride elements apart, those of every result side by side. An index outside the matrix is never
@@ -50,6 +51,8 @@ struct SumJob {
   T* y;
   bool stream;  // past the caches; needs rows of whole aligned vectors
   Activation<Accumulator<T>> activation;
+  const uint8_t* kept;   // of x: see Activation; or null: all of it
+  Accumulator<T> scale;  // of every sum
 };
 
 template <typename T, typename I>
@@ -87,7 +90,7 @@ struct ActivateGradJob {
   int64_t grad_stride, rows, features;
   const uint8_t* kept;  // or null
   Accumulator<T> scale;
-  T* dx;                    // or null: dx is grad
+  T* dx;                    // or null: sums only
   Accumulator<T>* partial;  // [(rows + kRowsPerSum - 1) / kRowsPerSum, features]
 };
 

@@ -119,6 +119,13 @@ def after(
     return activate(y, _like(bias, y), activation, dropout)
 
 
+def linear(graph: Graph, x: Tensor, lin: nn.Module) -> Tensor:
+    """``lin(x)``"""
+    if type(lin) is not Linear or hooked(lin) or not is_worth_it(graph, x):
+        return lin(x)
+    return transform_activate(graph, x, lin.weight, _dense_windows(lin.weight), lin.bias, None, 0.0)
+
+
 def _in_workspace(graph: Graph, x: Features, transform: Transform) -> tuple[Tensor, ChannelWindows] | None:
     """Weight and windows where the layer is computed in memory that the graph keeps."""
     if is_sparse(x) or not is_worth_it(graph, x) or (parts := transform.parts(x)) is None:

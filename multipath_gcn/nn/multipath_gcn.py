@@ -9,13 +9,16 @@ from torch_geometric.nn.dense.linear import Linear
 from torch_geometric.typing import Adj, OptTensor
 
 from multipath_gcn.graph import Graph, cache
+from multipath_gcn.nn.convolve import linear
 from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.nn.gcn_conv import GCNConv, check_features
+from multipath_gcn.nn.hooks import hooked
 from multipath_gcn.nn.inference import infer
 from multipath_gcn.nn.together import Together
 from multipath_gcn.nn.transform import TRANSFORMS, check_options, check_widths, effective_options
 from multipath_gcn.ops import combine
 from multipath_gcn.ops.features import Features, dropout, is_sparse, num_nodes, read
+from multipath_gcn.ops.graph_transform import keeps_no_values
 
 _COMBINE = ("sum", "mean", "max", "concat", "attention")
 _READOUT = ("linear", "gcn")
@@ -144,7 +147,7 @@ class MultiPathGCN(nn.Module):
         if is_sparse(x) and not self.stem and () in self.path_widths:
             x = x.to_dense()  # the identity path hands the features themselves to the combination
         x = self._combined(self._path_outputs(_run(self.stem, x, graph), graph))
-        return self.readout(x, graph) if isinstance(self.readout, GCNConv) else self.readout(x)
+        return self.readout(x, graph) if isinstance(self.readout, GCNConv) else linear(graph, x, self.readout)
 
     def _path_outputs(self, x: Features, graph: Graph) -> list[Tensor]:
         first = [path[0] for path in self.paths if len(path)]
@@ -191,12 +194,19 @@ class MultiPathGCN(nn.Module):
     def _combined(self, outputs: list[Tensor]) -> Tensor:
         if self.combine == "concat":
             return torch.cat(outputs, dim=-1)
+        if self.combine == "sum" and len(outputs) == 2 and self._is_spare(0, outputs):
+            return outputs[0].add_(outputs[1])
         if self.combine in ("sum", "mean"):
             return combine(outputs, 1.0 if self.combine == "sum" else 1 / len(outputs))
         stacked = torch.stack(outputs)
         if self.combine == "max":
             return stacked.amax(dim=0)
         return (self.attention(stacked).softmax(dim=0) * stacked).sum(dim=0)
+
+    def _is_spare(self, p: int, outputs: list[Tensor]) -> bool:
+        """Whether nobody needs what path p has computed but the sum, which may then take its place."""
+        seen = not self.paths[p] or hooked(self.paths[p][-1])
+        return not seen and keeps_no_values(outputs[p]) and len({output.dtype for output in outputs}) == 1
 
     def __repr__(self) -> str:
         given = {name: value for name, value in self.transform_options.items() if value not in (None, "dense")}

@@ -4,6 +4,8 @@ memory that the graph keeps for it, so that a training step touches little memor
 Memory that is new to a process costs more than what is computed in it: it is zeroed, and found, page by page.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from multipath_gcn.ops.native import OPS
 from multipath_gcn.windows import ChannelWindows
 
 LEAST = 2**21  # values from which on it is worth it
+TILE = 2**20  # values of which what lies between two steps is held, where one needs no more than the other's rows
 
 
 def is_worth_it(graph: Graph, x: Tensor) -> bool:
@@ -44,12 +47,17 @@ def transform_activate(
     return _TransformActivate.apply(x, weight, bias, windows, matrix.workspace, last)
 
 
+def keeps_no_values(y: Tensor) -> bool:
+    """Whether ``y`` is the result of a layer above, of which only a bit per value is kept for its gradient."""
+    return type(y.grad_fn) in (_TransformPropagate._backward_cls, _TransformActivate._backward_cls)
+
+
 class _Propagate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, operands, workspace):
         ctx.operands, ctx.workspace = operands, workspace
         y = workspace.empty((operands[0].numel() - 1, x.size(1)), x.dtype)
-        OPS.propagate_out(y, x, *operands[:5])
+        OPS.propagate_out(y, x, *operands[:5], None, 0.0)
         return y
 
     @staticmethod
@@ -59,7 +67,7 @@ class _Propagate(torch.autograd.Function):
         if torch.is_grad_enabled():
             return OPS.propagate(grad, *transposed, rowptr, col, w), None, None
         dx = ctx.workspace.empty((rowptr_t.numel() - 1, grad.size(1)), grad.dtype)
-        OPS.propagate_out(dx, grad, *transposed)
+        OPS.propagate_out(dx, grad, *transposed, None, 0.0)
         return dx, None, None
 
 
@@ -83,12 +91,11 @@ class _TransformPropagate(torch.autograd.Function):
             g, dbias = gradients(grad, kept, ctx.dropout, wants_bias)
             dt = OPS.propagate(g, *transposed, rowptr, col, w)
             return *_differentiable(x, weight, dt, ctx.windows), dbias, *[None] * 4
-        g, dbias = _before_activation(ctx.workspace, grad, kept, ctx.dropout, wants_bias)
+        dbias = OPS.activate_bias_grad(grad, kept, ctx.dropout) if wants_bias else None
         dt = ctx.workspace.empty((x.size(0), grad.size(1)), grad.dtype)
-        OPS.propagate_out(dt, g, *transposed)
-        del g  # its memory serves dx
+        OPS.propagate_out(dt, grad, *transposed, kept, ctx.dropout)
         dweight = _weight_grad(dt, x, ctx.windows) if wants_weight else None
-        dx = _input_grad(dt, weight, ctx.windows, ctx.workspace) if wants_x else None
+        dx = _input_grad_in_place(dt, weight, ctx.windows, ctx.workspace) if wants_x else None
         return dx, dweight, dbias, *[None] * 4
 
 
@@ -108,19 +115,28 @@ class _TransformActivate(torch.autograd.Function):
         if torch.is_grad_enabled():
             g, dbias = gradients(grad, kept, ctx.dropout, wants_bias)
             return *_differentiable(x, weight, g, ctx.windows), dbias, *[None] * 3
-        g, dbias = _before_activation(ctx.workspace, grad, kept, ctx.dropout, wants_bias)
-        dweight = _weight_grad(g, x, ctx.windows) if wants_weight else None
-        dx = _input_grad(g, weight, ctx.windows, ctx.workspace) if wants_x else None
-        return dx, dweight, dbias, *[None] * 3
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        dx = ctx.workspace.empty(x.shape, x.dtype) if wants_x else None
+        dweight = weight.new_zeros(weight.shape, dtype=wide) if wants_weight else None
+        dbias = grad.new_zeros(grad.size(1), dtype=wide) if wants_bias else None
+        for rows in _row_tiles(grad):
+            g, sums = gradients(grad[rows], kept[rows], ctx.dropout, wants_bias)
+            if wants_bias:
+                dbias += sums
+            if wants_weight:
+                dweight += _weight_grad(g, x[rows], ctx.windows)
+            if wants_x:
+                _input_grad(g, weight, ctx.windows, dx[rows])
+        return dx, _in_type(dweight, weight), _in_type(dbias, grad), *[None] * 3
 
 
-def _before_activation(workspace, grad, kept, dropout: float, wants_bias: bool) -> tuple[Tensor, Tensor | None]:
-    """Gradients by what went into the activation, and by bias."""
-    if kept.dim() == 1:  # every value has a slope of 1
-        return grad, grad.sum(0) if wants_bias else None
-    g = workspace.empty(grad.shape, grad.dtype)
-    dbias = OPS.activate_grad_out(g, grad, kept, dropout)
-    return g, dbias if wants_bias else None
+def _row_tiles(x: Tensor) -> Iterator[slice]:
+    step = TILE // x.size(1) + 1
+    return (slice(begin, begin + step) for begin in range(0, x.size(0), step))
+
+
+def _in_type(sums: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if sums is None else sums.to(like.dtype)
 
 
 def _transform(x: Tensor, weight: Tensor, windows: ChannelWindows, out: Tensor) -> Tensor:
@@ -130,8 +146,16 @@ def _transform(x: Tensor, weight: Tensor, windows: ChannelWindows, out: Tensor) 
     return out
 
 
-def _input_grad(grad: Tensor, weight: Tensor, windows: ChannelWindows, workspace) -> Tensor:
-    out = workspace.empty((grad.size(0), windows.in_channels), grad.dtype)
+def _input_grad_in_place(grad: Tensor, weight: Tensor, windows: ChannelWindows, workspace) -> Tensor:
+    """Where ``grad`` was, if there is room: only what one tile needs is held beside it."""
+    if windows.in_channels != windows.out_channels:
+        return _input_grad(grad, weight, windows, workspace.empty((grad.size(0), windows.in_channels), grad.dtype))
+    for rows in _row_tiles(grad):
+        grad[rows] = _input_grad(grad[rows], weight, windows, torch.empty_like(grad[rows]))
+    return grad
+
+
+def _input_grad(grad: Tensor, weight: Tensor, windows: ChannelWindows, out: Tensor) -> Tensor:
     if stock_is_best(grad, windows, ROWS):
         return torch.mm(grad, weight, out=out)
     OPS.channel_transform_input_grad_out(out, grad, weight, *windows.on(grad.device), windows.in_channels, ROWS)

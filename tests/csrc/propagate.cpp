@@ -79,13 +79,21 @@ struct PropagateProblem {
     Exact<T> y(rows * features);
     Exact<uint8_t> kept(rows * ((features + 7) / 8));
     if (activation.relu) activation.kept = kept.data();
-    const SumJob<T, I> job{matrix, x.data(), stride, features, y.data(), false, activation};
+    const int64_t row_bytes = (features + 7) / 8;
+    Exact<uint8_t> taken(columns * row_bytes);
+    for (size_t i = 0; i < taken.size; ++i) taken[i] = static_cast<uint8_t>(random(0, 255));
+    const uint8_t* const of_x = random(0, 1) ? taken.data() : nullptr;
+    const A scale = static_cast<A>(random(1, 2));
+    const SumJob<T, I> job{matrix, x.data(), stride, features, y.data(), false, activation, of_x, scale};
     if (!in_parts([&](const Range& r) { return propagate_kernels<T, I>().sum(job, r); }))
       throw std::runtime_error("sum of " + shape.text + " found an index outside");
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t f = 0; f < features; ++f) {
         double total = activation.bias ? bias[f] : 0;
-        for (int64_t e = rowptr[i]; e < rowptr[i + 1]; ++e) total += value(i, e) * at(col[e], f);
+        for (int64_t e = rowptr[i]; e < rowptr[i + 1]; ++e) {
+          const bool is_taken = !of_x || (of_x[col[e] * row_bytes + f / 8] >> (f % 8) & 1);
+          total += is_taken ? scale * value(i, e) * at(col[e], f) : 0;
+        }
         const bool slope = total > 0;
         expect(y[i * features + f], activation.relu ? std::max(total, 0.0) : total, shape, "sum");
         if (activation.relu && ((kept[i * ((features + 7) / 8) + f / 8] >> (f % 8) & 1) != slope))
@@ -163,11 +171,14 @@ struct PropagateProblem {
       }
       expect(partial[f], total, shape, "gradient of a bias");
     }
+    const std::vector<A> before = partial;
+    activate_kernels<T>().activate_grad({grad.data(), features, rows, features, kept.data(), A{2}, nullptr, partial.data()}, 0, 1);
+    if (partial != before) throw std::runtime_error("sums without a gradient differ, of " + shape.text);
   }
 
   void check_outside() {
     Exact<T> y(rows * features);
-    const SumJob<T, I> job{matrix, x.data(), stride, features, y.data(), false, {nullptr, false, false, 0, 0, A{1}, nullptr}};
+    const SumJob<T, I> job{matrix, x.data(), stride, features, y.data(), false, {nullptr, false, false, 0, 0, A{1}, nullptr}, nullptr, A{1}};
     if (!entries.empty()) {
       const size_t e = random(0, entries.size() - 1);
       for (const I wrong : {static_cast<I>(columns), static_cast<I>(-1), std::numeric_limits<I>::max(), std::numeric_limits<I>::min()}) {

@@ -49,21 +49,39 @@ def test_values_and_gradients_of_any_order(graph, windows, activation):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("paths", [((16, 16), (8, 16), ()), ((16, 16), (8, 16)), ((), (16,))], ids=str)
 @pytest.mark.parametrize("options", [{}, dict(aggr="mean"), dict(transform="sliding", groups=2), dict(norm="layer")])
-def test_networks_are_the_same_in_either_way(monkeypatch, options, dropout):
+def test_networks_are_the_same_in_either_way(monkeypatch, options, paths, dropout):
     torch.manual_seed(0)
     edges = torch.randint(0, 300, (2, 2000))
-    graph = Graph.normalized(edges, num_nodes=300)
-    x = torch.randn(300, 16, requires_grad=True)
-    model = MultiPathGCN(16, 16, 4, paths=((16, 16), (8, 16), ()), dropout=dropout, **options)
+    graph = Graph.normalized(edges, num_nodes=300, dtype=torch.float64)
+    x = torch.randn(300, 16, dtype=torch.float64, requires_grad=True)
+    model = MultiPathGCN(16, 16, 4, paths=paths, dropout=dropout, **options).double()
     found = []
     for least in (0, 2**62):
         monkeypatch.setattr(graph_transform, "LEAST", least)
+        monkeypatch.setattr(graph_transform, "TILE", 100)  # several tiles
         torch.manual_seed(1)
         y = model(x, graph)
         grads = torch.autograd.grad(y.square().sum(), [x, *model.parameters()], allow_unused=True)
         found.append([y, *(g for g in grads if g is not None)])
-    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10)
+
+
+def test_a_sum_of_paths_takes_the_place_of_one_that_nobody_has_seen(monkeypatch):
+    monkeypatch.setattr(graph_transform, "LEAST", 0)
+    graph = Graph.normalized(BOTH, num_nodes=graphs.N)
+    model = MultiPathGCN(6, 8, 3, paths=((8, 8), (4, 8)))
+    added = []
+    monkeypatch.setattr(torch.Tensor, "add_", lambda a, b, add=torch.Tensor.add_: (added.append(a), add(a, b))[1])
+    x = torch.randn(graphs.N, 6)
+    expected = model(x, graph)
+    assert len(added) == 1
+    seen = []
+    model.paths[0][-1].register_forward_hook(lambda module, args, y: seen.append((y, y.clone())))
+    torch.testing.assert_close(model(x, graph), expected)
+    assert len(added) == 1
+    torch.testing.assert_close(*seen[0], rtol=0, atol=0)
 
 
 def test_the_workspace_is_used_again_and_belongs_to_its_graph(monkeypatch):

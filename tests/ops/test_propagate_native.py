@@ -39,6 +39,21 @@ def test_results_ties_and_masks_are_the_same_bits_where_sums_are_exact(features,
         check_all(OPS, reference, features, dtype, seed, integers=True)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("features", FEATURES)
+def test_gradients_are_propagated_where_their_values_were_kept(features, dtype):
+    for case in sparse_cases.cases(features, dtype, integers=True):
+        kept = OPS.activate(case.grad, None, case.relu, case.dropout, case.seed if case.dropout else None)[1]
+        args = case.grad, *case.transpose, case.matrix[4], case.matrix[3], kept, case.dropout
+        y = torch.full((case.x.size(0), features), torch.nan, dtype=dtype)
+        expected = y.clone()
+        OPS.propagate_out(y, *args)
+        reference.propagate.propagate_out(expected, *args)
+        assert torch.equal(y, expected), sparse_cases.describe(case)
+        sums = OPS.activate_bias_grad(case.grad, kept, case.dropout)
+        assert torch.equal(sums, OPS.activate_grad(case.grad, kept, case.dropout)[1])
+
+
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])
 def test_every_instruction_set_equals_the_definition(isa):
     if _native.mode() == "reference" or isa not in multipath_gcn.build_info().isas:

@@ -30,7 +30,7 @@ SCHEMAS = {
     ),
     propagate: (
         f"propagate(Tensor x, {_MATRIX}, {_TRANSPOSED}) -> Tensor",
-        f"propagate_out(Tensor(a!) out, Tensor x, {_MATRIX}) -> ()",
+        f"propagate_out(Tensor(a!) out, Tensor x, {_MATRIX}, Tensor? kept, float dropout) -> ()",
         f"propagate_activated_out(Tensor(a!) out, Tensor x, {_MATRIX}, {_ACTIVATION}) -> Tensor",
         f"propagate_activated(Tensor x, {_MATRIX}, {_TRANSPOSED}, {_ACTIVATION}) -> (Tensor, Tensor)",
         "propagate_weight_grad(Tensor grad, Tensor x, Tensor rowptr, Tensor col, Tensor? row_scale, "
@@ -42,7 +42,7 @@ SCHEMAS = {
         f"activate(Tensor x, {_ACTIVATION}) -> (Tensor, Tensor)",
         "activate_grad(Tensor grad, Tensor kept, float dropout) -> (Tensor, Tensor)",
         f"activate_out(Tensor(a!) out, Tensor x, {_ACTIVATION}) -> Tensor",
-        "activate_grad_out(Tensor(a!) out, Tensor grad, Tensor kept, float dropout) -> Tensor",
+        "activate_bias_grad(Tensor grad, Tensor kept, float dropout) -> Tensor",
         "combine(Tensor[] parts, float scale) -> Tensor",
     ),
 }

@@ -46,10 +46,8 @@ def activate_out(out, *args) -> Tensor:
     return kept
 
 
-def activate_grad_out(out, *args) -> Tensor:
-    dx, dbias = activate_grad(*args)
-    out.copy_(dx)
-    return dbias
+def activate_bias_grad(grad, kept, dropout) -> Tensor:
+    return activate_grad(grad, kept, dropout)[1]
 
 
 def combine(parts, scale) -> Tensor:

@@ -10,7 +10,7 @@ serves forward, the other the gradient.
 import torch
 from torch import Tensor
 
-from multipath_gcn.ops.reference.activate import activate
+from multipath_gcn.ops.reference.activate import activate, activate_grad
 
 
 def propagate(x, rowptr, col, weight, row_scale, col_scale, rowptr_t, col_t, weight_t) -> Tensor:
@@ -20,8 +20,9 @@ def propagate(x, rowptr, col, weight, row_scale, col_scale, rowptr_t, col_t, wei
     return y.index_add_(0, row, value[:, None] * x.to(y.dtype)[col.long()]).to(x.dtype)
 
 
-def propagate_out(out, x, *matrix) -> None:
-    out.copy_(propagate(x, *matrix, None, None, None))
+def propagate_out(out, x, rowptr, col, weight, row_scale, col_scale, kept, dropout) -> None:
+    x = x if kept is None else activate_grad(x, kept, dropout)[0]
+    out.copy_(propagate(x, rowptr, col, weight, row_scale, col_scale, None, None, None))
 
 
 def propagate_activated(
