@@ -2,6 +2,7 @@
 #   make train              installs into .venv, trains plain, residual and multipath GCN, prints one table
 #   make train DATA=cora    the same on another data set (any of conf/data)
 #   make test               installs into .venv and runs the tests
+#   make test-sparse        builds torch-scatter and torch-sparse too, minutes each, and runs the tests that need them
 # And one for the native code:
 #   make sanitize           runs the torch-free kernels under AddressSanitizer and UBSan, with every instruction set
 # PYTHON chooses the interpreter (3.10-3.13). TORCH chooses PyTorch's build: it is installed first and by itself, so
@@ -16,7 +17,7 @@ RUNS := runs/first_light
 NATIVE := $(wildcard csrc/*.* csrc/*/*.*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test sanitize clean
+.PHONY: train test test-sparse sanitize clean
 train: .venv/installed
 	$(BIN)/multipath-gcn -m experiment=first_light data=$(DATA) model=gcn,resgcn,multipath \
 	    'seed=range(0,$(SEEDS))' runs=$(RUNS)
@@ -24,6 +25,12 @@ train: .venv/installed
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest
+
+SPARSE_TESTS := tests/ops/test_scattered.py tests/graph tests/nn/test_sparse_tensor.py \
+    $(wildcard tests/nn/test_gcn_conv*.py) tests/nn/test_multipath_gcn.py
+
+test-sparse: .venv/installed-sparse
+	$(BIN)/python -m pytest $(SPARSE_TESTS)
 
 .venv/torch:
 	$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and 'Python 3.10-3.13 is needed')"
@@ -39,6 +46,13 @@ test: .venv/installed-test
 
 .venv/installed-test: .venv/installed
 	$(BIN)/python -m pip install -q --no-build-isolation -e '.[test]'
+	touch $@
+
+# They come as sources alone: 30 files of 20 to 35 seconds and up to 2 GB each, here as many at a time as there are cores.
+.venv/installed-sparse: .venv/installed-test
+	printf '[build_ext]\nparallel = %d\n' $$(nproc) > .venv/parallel.cfg
+	FORCE_ONLY_CPU=1 MAX_JOBS=1 DIST_EXTRA_CONFIG=$(CURDIR)/.venv/parallel.cfg \
+	    $(BIN)/python -m pip install -q --no-build-isolation torch-scatter torch-sparse
 	touch $@
 
 # CXX, RUN and FLAGS make it a check of another machine too: .ci/run uses them for aarch64.

@@ -1,5 +1,6 @@
 """One small graph in every form PyG takes, and the dense matrix that all of them mean."""
 
+import pytest
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
@@ -10,6 +11,10 @@ N = 6
 SIMPLE = torch.tensor([[0, 1, 1, 2, 2, 0, 2, 3, 4], [1, 0, 2, 1, 0, 2, 3, 2, 0]])
 # The same with a loop at 1, a double loop at 3 and the edge 0 -> 1 three times.
 MULTI = torch.cat([SIMPLE, torch.tensor([[1, 3, 3, 0, 0], [1, 3, 3, 1, 1]])], dim=1)
+
+needs_torch_sparse = pytest.mark.skipif(not WITH_TORCH_SPARSE, reason="torch-sparse is not installed")
+SPARSE_TENSOR = pytest.param("SparseTensor", marks=needs_torch_sparse)
+SPARSE = ["coo", "csr", "csc", SPARSE_TENSOR]
 
 
 def forms(edge_index: Tensor, weight: Tensor | None = None) -> dict[str, tuple]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.typing import Adj, OptTensor
+from torch_geometric.typing import Adj, OptTensor, SparseTensor
 
 from multipath_gcn.graph.graph import Graph
 from multipath_gcn.graph.versions import lasting, versions
@@ -30,16 +30,17 @@ def from_adjacency(adjacency: Adj | Graph, edge_weight: OptTensor = None, **opti
 
 
 def _lookup(make: Any, adjacency: Adj | Graph, edge_weight: OptTensor, options: dict[str, Any]) -> Graph:
-    tensors = (adjacency,) if edge_weight is None else (adjacency, edge_weight)
+    held, form = _held(adjacency)
+    tensors = held if edge_weight is None else (*held, edge_weight)
     if isinstance(adjacency, Graph) or not _can_be_kept(tensors):
         return _made(make, adjacency, edge_weight, **options)
-    key = (make.__name__, *map(id, tensors), *options.items())
+    key = (make.__name__, form, *map(id, tensors), *options.items())
     references, counted, graph = _kept.get(key, ((), None, None))
     same = len(references) == len(tensors) and all(r() is t for r, t in zip(references, tensors, strict=True))
     if not same or counted != versions(*tensors):
-        # A graph may hold the weight, and must not keep the key alive.
+        # A graph may hold these tensors, and must not keep the key alive.
         weight = None if edge_weight is None else edge_weight.detach()
-        graph = lasting(lambda: _made(make, adjacency, weight, **options))
+        graph = lasting(lambda: _made(make, _detached(adjacency), weight, **options))
         references = tuple(weakref.ref(t, lambda _, key=key: _kept.pop(key, None)) for t in tensors)
         _kept[key] = references, versions(*tensors), graph
         if len(_kept) > MOST:
@@ -52,6 +53,22 @@ def _made(make: Any, adjacency: Adj | Graph, edge_weight: OptTensor, reverse: bo
     if reverse and isinstance(adjacency, Tensor) and adjacency.dim() == 2:
         adjacency = adjacency.flip(0)
     return make(adjacency, edge_weight, **options)
+
+
+def _held(adjacency: Adj | Graph) -> tuple[tuple, tuple]:
+    """The objects that say which graph it is, and what else does: a ``SparseTensor`` may be given other tensors."""
+    if not isinstance(adjacency, SparseTensor):
+        return (adjacency,), ()
+    row, col, value = adjacency.coo()
+    return ((row, col) if value is None else (row, col, value)), (value is None, *adjacency.sizes())
+
+
+def _detached(adjacency: Adj) -> Adj:
+    if not isinstance(adjacency, SparseTensor):
+        return adjacency
+    row, col, value = (None if t is None else t.detach() for t in adjacency.coo())
+    sizes = adjacency.sparse_sizes()
+    return SparseTensor(row=row, col=col, value=value, sparse_sizes=sizes, is_sorted=True, trust_data=True)
 
 
 def _can_be_kept(tensors: tuple) -> bool:

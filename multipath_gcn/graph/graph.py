@@ -110,7 +110,7 @@ class Graph:
             edge_weight: [E] weights of ``edge_index``; an ``adj_t`` carries its own.
             num_nodes: N; or (sources, targets) of a bipartite graph, which gets no loops and is scaled by the sums of
                 its rows and of its columns.
-            dtype: of the values, float32 at least, where parallel edges give a graph without weights values.
+            dtype: of the values, float32 at least, where parallel edges or loops give a graph without weights values.
             self_loops: weight of the added loops, or ``None`` to add none.
 
         Raises:
@@ -120,13 +120,13 @@ class Graph:
         if isinstance(adjacency, Graph):
             _check_prepared(adjacency, edge_weight, num_nodes)
             return adjacency
-        shape = _shape(num_nodes)
+        shape, wide = _shape(num_nodes), torch.promote_types(dtype, torch.float32)
         entries = read(adjacency, edge_weight, shape)
         if not isinstance(num_nodes, tuple) and self_loops is not None:
-            entries = normalize.with_loops(entries, num_nodes, float(self_loops))
+            entries = normalize.with_loops(entries, num_nodes, float(self_loops), wide)
         rowptr, col, weight = csr.compressed(entries, shape)
         if weight is not None and entries[2] is None:
-            weight = weight.to(torch.promote_types(dtype, torch.float32))
+            weight = weight.to(wide)
         row_scale, col_scale = normalize.inverse_roots((rowptr, col, weight), shape[1])
         if not isinstance(num_nodes, tuple):
             col_scale = row_scale

@@ -8,14 +8,14 @@ from multipath_gcn.graph.csr import Csr, rows_of
 from multipath_gcn.graph.forms import Entries
 
 
-def with_loops(entries: Entries, num_nodes: int, fill: float) -> Entries:
-    """Every node that has no loop gets one of weight ``fill``."""
+def with_loops(entries: Entries, num_nodes: int, fill: float, dtype: torch.dtype) -> Entries:
+    """Every node that has no loop gets one of weight ``fill``: in a graph without weights of type ``dtype``."""
     row, col, weight = entries
     bare = torch.ones(num_nodes, dtype=torch.bool, device=row.device)
     bare[row[row == col]] = False
     loops = bare.nonzero().view(-1)
     if weight is None and fill != 1:
-        weight = torch.ones(row.numel(), device=row.device)
+        weight = torch.ones(row.numel(), dtype=dtype, device=row.device)
     if weight is not None:
         weight = torch.cat([weight, weight.new_full((loops.numel(),), fill)])
     return torch.cat([row, loops]), torch.cat([col, loops]), weight

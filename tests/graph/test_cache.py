@@ -29,7 +29,7 @@ def normalized(*args, **options):
     return found
 
 
-@pytest.mark.parametrize("form", ["edge_index", "EdgeIndex", "coo", "csr", "csc"])
+@pytest.mark.parametrize("form", ["edge_index", "EdgeIndex", *graphs.SPARSE])
 def test_the_same_tensors_are_found_again(form):
     args = graphs.forms(graphs.SIMPLE.clone())[form]
     assert normalized(*args) is normalized(*args)

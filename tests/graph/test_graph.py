@@ -124,7 +124,7 @@ def test_narrow_weights_are_summed_as_floats(form, dtype):
     assert found.weight is None
 
 
-@pytest.mark.parametrize("form", ["coo", "csr"])
+@pytest.mark.parametrize("form", graphs.SPARSE)
 def test_gradients_reach_the_values_of_a_sparse_adjacency(form):
     grads = []
     for sparse in (True, False):

@@ -15,7 +15,7 @@ X = torch.randn(N, 4, dtype=torch.float64)
 HOOKS = ["propagate", "message", "aggregate"]
 
 
-@pytest.mark.parametrize("adjacency", ["edge_index", "csr", "Graph"])
+@pytest.mark.parametrize("adjacency", ["edge_index", "csr", graphs.SPARSE_TENSOR, "Graph"])
 @pytest.mark.parametrize("when", ["_pre", ""])
 @pytest.mark.parametrize("part", HOOKS)
 def test_hooks_are_called(part, when, adjacency):

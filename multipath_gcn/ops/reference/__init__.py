@@ -1,5 +1,7 @@
 """Every operator in plain PyTorch: the definitions that the kernels are tested against, and their slow replacement."""
 
+from collections.abc import Callable
+
 import torch
 
 from multipath_gcn.ops.reference import activate, channel_transform, propagate
@@ -52,10 +54,19 @@ def define() -> None:
     """Registers these functions as the operators, in place of the compiled ones."""
     global LIBRARY
     LIBRARY = torch.library.Library("multipath_gcn", "DEF")
-    for module, schemas in SCHEMAS.items():
+    for schemas in SCHEMAS.values():
         for schema in schemas:
             LIBRARY.define(schema)
-            name = schema.partition("(")[0]
-            for device in ("CPU", "CUDA"):
-                plain = torch.autocast(device.lower(), enabled=False)  # a kernel is below autocast
-                LIBRARY.impl(name, plain(getattr(module, name)), device)
+    for device in ("CPU", "CUDA"):
+        plain = torch.autocast(device.lower(), enabled=False)  # a kernel is below autocast
+        for name, function in functions(device).items():
+            LIBRARY.impl(name, plain(function), device)
+
+
+def functions(device: str) -> dict[str, Callable]:
+    """What computes each operator: its definition, or a faster function of the same results where one is installed."""
+    from multipath_gcn.ops.reference import scattered  # imports PyG, which takes seconds and no definition needs
+
+    every = [(module, schema.partition("(")[0]) for module, schemas in SCHEMAS.items() for schema in schemas]
+    defined = {name: getattr(module, name) for module, name in every}
+    return defined | scattered.FUNCTIONS if device == "CPU" else defined

@@ -15,9 +15,8 @@ from multipath_gcn.ops.reference.activate import activate, activate_grad
 
 def propagate(x, rowptr, col, weight, row_scale, col_scale, rowptr_t, col_t, weight_t) -> Tensor:
     """y[i, f] = sum_j A[i, j] x[j, f]"""
-    row, value = entries(rowptr, col, weight, row_scale, col_scale, x)
-    y = value.new_zeros(rowptr.numel() - 1, x.size(1))
-    return y.index_add_(0, row, value[:, None] * x.to(y.dtype)[col.long()]).to(x.dtype)
+    row, sent = messages(x, rowptr, col, weight, row_scale, col_scale)
+    return sent.new_zeros(rowptr.numel() - 1, x.size(1)).index_add_(0, row, sent).to(x.dtype)
 
 
 def propagate_out(out, x, rowptr, col, weight, row_scale, col_scale, kept, dropout) -> None:
@@ -55,12 +54,11 @@ def propagate_extreme(
 
     An empty row gives 0 from -1; of equals the first counts; a NaN wins, the first one.
     """
-    row, value = entries(rowptr, col, weight, row_scale, col_scale, x)
-    messages = value[:, None] * x.to(value.dtype)[col.long()]
+    row, sent = messages(x, rowptr, col, weight, row_scale, col_scale)
     shape = rowptr.numel() - 1, x.size(1)
-    place = row[:, None].expand_as(messages)
-    y = messages.new_zeros(shape).scatter_reduce(0, place, messages, "amax" if largest else "amin", include_self=False)
-    found = (messages == y[row]) | (messages.isnan() & y[row].isnan())
+    place = row[:, None].expand_as(sent)
+    y = sent.new_zeros(shape).scatter_reduce(0, place, sent, "amax" if largest else "amin", include_self=False)
+    found = (sent == y[row]) | (sent.isnan() & y[row].isnan())
     candidates = torch.where(found, col.long()[:, None], x.size(0))
     source = candidates.new_full(shape, x.size(0)).scatter_reduce(0, place, candidates, "amin")
     return y.to(x.dtype), source.masked_fill(source == x.size(0), -1).int()
@@ -73,6 +71,12 @@ def propagate_extreme_grad(grad, source, rowptr, col, weight, row_scale, col_sca
     taken = torch.where(source.long()[col] == row[:, None], grad.to(value.dtype)[col], 0)
     dx = value.new_zeros(rowptr.numel() - 1, grad.size(1))
     return dx.index_add_(0, row, value[:, None] * taken).to(grad.dtype)
+
+
+def messages(x, rowptr, col, weight, row_scale, col_scale) -> tuple[Tensor, Tensor]:
+    """Row of every entry and A[i, j] x[j, f], [nnz, F] of the type of sums."""
+    row, value = entries(rowptr, col, weight, row_scale, col_scale, x)
+    return row, value[:, None] * x.to(value.dtype)[col.long()]
 
 
 def entries(rowptr, col, weight, row_scale, col_scale, x) -> tuple[Tensor, Tensor]:
