@@ -48,4 +48,6 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   m.def("activate_grad_out(Tensor(a!) out, Tensor grad, Tensor kept, float dropout) -> Tensor");
   // y[i, f] = scale sum_p parts_p[i, f]
   m.def("combine(Tensor[] parts, float scale) -> Tensor");
+  // y[c, r] = x[r, c]
+  m.def("transposed(Tensor x) -> Tensor");
 }

@@ -2,7 +2,7 @@
 
 import torch
 
-from multipath_gcn.ops.reference import activate, channel_transform, propagate
+from multipath_gcn.ops.reference import activate, channel_transform, propagate, transposed
 from multipath_gcn.ops.reference.channel_transform import memory_format as memory_format
 
 LIBRARY = None  # keeps what define() registered
@@ -45,6 +45,7 @@ SCHEMAS = {
         "activate_grad_out(Tensor(a!) out, Tensor grad, Tensor kept, float dropout) -> Tensor",
         "combine(Tensor[] parts, float scale) -> Tensor",
     ),
+    transposed: ("transposed(Tensor x) -> Tensor",),
 }
 
 
