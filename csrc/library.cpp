@@ -49,4 +49,6 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   m.def("activate_bias_grad(Tensor grad, Tensor kept, float dropout) -> Tensor");
   // y[i, f] = scale sum_p parts_p[i, f]
   m.def("combine(Tensor[] parts, float scale) -> Tensor");
+  // y[c, r] = x[r, c]
+  m.def("transposed(Tensor x) -> Tensor");
 }

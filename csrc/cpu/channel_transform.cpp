@@ -5,6 +5,7 @@
 #include "../check.h"
 #include "../kernels/channel_plan.h"
 #include "dtype.h"
+#include "few_rows.h"
 #include "huge_pages.h"
 
 namespace multipath_gcn {
@@ -145,7 +146,17 @@ Tensor input_grad_of(const std::optional<Tensor>& out, const Tensor& grad, const
       return run_few(windows, true, static_cast<const T*>(taps.const_data_ptr()), taps.size(1), std::nullopt, false, grad, dx,
                      channel_dim);
     }
-    run<T>(TransformPlan<T>(windows, true), as_it_lies<T>(weight), nullptr, std::nullopt, false, grad, dx, channel_dim);
+    const TransformPlan<T> plan(windows, true);
+    View<const T> in;
+    const auto rows = channel_dim == -1 && view_of(grad, channel_dim, in) ? few_rows(in) : std::nullopt;
+    if (rows) {
+      const Tensor few = torch::stable::new_empty(grad, {static_cast<int64_t>(rows->size()), in_channels});
+      if (!rows->empty()) run<T>(plan, as_it_lies<T>(weight), nullptr, std::nullopt, false, gathered(grad, in, *rows), few, -1);
+      View<T> all;
+      view_of(dx, channel_dim, all);
+      return spread(few, *rows, all);
+    }
+    run<T>(plan, as_it_lies<T>(weight), nullptr, std::nullopt, false, grad, dx, channel_dim);
   });
   return dx;
 }

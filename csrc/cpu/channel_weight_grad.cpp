@@ -4,6 +4,7 @@
 #include "../check.h"
 #include "../kernels/channel_plan.h"
 #include "dtype.h"
+#include "few_rows.h"
 
 namespace multipath_gcn {
 namespace {
@@ -27,7 +28,12 @@ Tensor weight_grad(const Tensor& grad_, const Tensor& x_, const Tensor& start, c
   dispatch(x_.scalar_type(), "channel_transform_weight_grad", [&](auto element) {
     using T = decltype(element);
     View<const T> x_view, grad_view;
-    const Tensor x = viewed(x_, channel_dim, x_view), grad = viewed(grad_, channel_dim, grad_view);
+    Tensor x = viewed(x_, channel_dim, x_view), grad = viewed(grad_, channel_dim, grad_view);
+    if (const auto rows = x_view.rows() ? few_rows(grad_view) : std::nullopt) {
+      if (rows->empty()) return dweight = torch::stable::new_zeros(x, {out_channels, width}), void();
+      x = viewed(gathered(x, x_view, *rows), -1, x_view);
+      grad = viewed(gathered(grad, grad_view, *rows), -1, grad_view);
+    }
     const Windows windows = windows_of(start, order, in_channels, width);
     if (x_view.points() <= 2 * kFewPoints) {
       FewPointsJob<T> job{};

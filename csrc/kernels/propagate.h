@@ -104,6 +104,14 @@ struct CombineJob {
   T* y;
 };
 
+// y[c, r] = x[r, c]
+template <typename T>
+struct TransposeJob {
+  const T* x;
+  int64_t x_stride, rows, columns;
+  T* y;
+};
+
 template <typename T, typename I>
 struct PropagateKernels {
   bool (*sum)(const SumJob<T, I>&, const Range&);
@@ -117,6 +125,7 @@ struct ActivateKernels {
   void (*activate)(const ActivateJob<T>&, int64_t row_begin, int64_t row_end);
   void (*activate_grad)(const ActivateGradJob<T>&, int64_t sum_begin, int64_t sum_end);
   void (*combine)(const CombineJob<T>&, int64_t row_begin, int64_t row_end);
+  void (*transposed)(const TransposeJob<T>&, int64_t block_begin, int64_t block_end);  // blocks of `lanes` columns
 };
 
 template <typename T, typename I>

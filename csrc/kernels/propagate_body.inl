@@ -3,6 +3,7 @@
 #include "bits.inl"
 #include "philox.inl"
 #include "activate.inl"
+#include "transpose.inl"
 #include "propagate.inl"
 #include "propagate_extreme.inl"
 #include "propagate_weight_grad.inl"
@@ -14,7 +15,8 @@ const PropagateKernels<T, I>& propagate_table() {
 }
 template <typename T>
 const ActivateKernels<T>& activate_table() {
-  static const ActivateKernels<T> kernels{kLanes<Accumulator<T>>, activate<T>, activate_grad<T>, combine<T>};
+  static const ActivateKernels<T> kernels{kLanes<Accumulator<T>>, activate<T>, activate_grad<T>, combine<T>,
+                                          transposed<T>};
   return kernels;
 }
 

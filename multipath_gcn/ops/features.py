@@ -10,6 +10,7 @@ from torch import Tensor
 from multipath_gcn.graph import Graph, cache
 from multipath_gcn.ops.activate import activate
 from multipath_gcn.ops.propagate import propagate
+from multipath_gcn.ops.transposed import transposed
 
 Features = Tensor | Graph
 
@@ -45,7 +46,7 @@ def num_nodes(x: Features) -> int:
 
 def sparse_linear(x: Graph, weight: Tensor) -> Tensor:
     """x Wᵀ, in the type that ``weight`` (O, F) has, under autocast too: a sum over few features stays exact."""
-    return propagate(x, weight.t())
+    return propagate(x, transposed(weight))
 
 
 def dropout(x: Features, p: float, training: bool = True) -> Features:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from multipath_gcn.ops.reference import activate, channel_transform, propagate
+from multipath_gcn.ops.reference import activate, channel_transform, propagate, transposed
 from multipath_gcn.ops.reference.channel_transform import memory_format as memory_format
 
 LIBRARY = None  # keeps what define() registered
@@ -47,6 +47,7 @@ SCHEMAS = {
         "activate_bias_grad(Tensor grad, Tensor kept, float dropout) -> Tensor",
         "combine(Tensor[] parts, float scale) -> Tensor",
     ),
+    transposed: ("transposed(Tensor x) -> Tensor",),
 }
 
 

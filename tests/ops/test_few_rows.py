@@ -1,0 +1,93 @@
+"""Gradients of which few rows differ from 0: the kernels compute with these alone."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from multipath_gcn.ops import ChannelWindows, channel_transform
+
+OPS = torch.ops.multipath_gcn
+ROWS = 300
+FEW = {
+    "none": [],
+    "first": [0],
+    "last": [ROWS - 1],
+    "some": [3, 17, 18, 200, 299],
+    "a quarter": list(range(0, ROWS, 4)),
+}
+
+
+def few_grad(rows, channels, dtype=torch.float64):
+    grad = torch.zeros(ROWS, channels, dtype=dtype)
+    grad[rows] = torch.randn(len(rows), channels, dtype=dtype)
+    return grad
+
+
+WINDOWS = {
+    "dense": ChannelWindows.dense(40, 24),
+    "grouped": ChannelWindows.grouped(40, 24, 4),
+    "sliding": ChannelWindows.sliding(40, 24, 2, "1/3"),
+}
+
+
+def gradients(x, weight, bias, windows, activation, grad, create_graph=False):
+    y = channel_transform(x, weight, windows, bias, activation)
+    return torch.autograd.grad(y, (x, weight, bias), grad, create_graph=create_graph)
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("rows", FEW.values(), ids=FEW)
+@pytest.mark.parametrize("name", WINDOWS)
+def test_gradients_are_those_of_all_rows(name, rows, activation):
+    windows = WINDOWS[name]
+    x = torch.randn(ROWS, 40, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(24, windows.width, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(24, dtype=torch.float64, requires_grad=True)
+    grad = few_grad(rows, 24)
+    got = gradients(x, weight, bias, windows, activation, grad)
+    channels = (torch.tensor(windows.start.tolist())[:, None] + torch.arange(windows.width)) % 40
+    y = F.linear(x, weight.new_zeros(24, 40).scatter(1, channels, weight), bias)
+    expected = torch.autograd.grad(y if activation is None else y.relu(), (x, weight, bias), grad)
+    for one, two in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, two)
+    assert torch.equal(got[0] != 0, expected[0] != 0)
+    for one, two in zip(got, gradients(x, weight, bias, windows, activation, grad, create_graph=True), strict=True):
+        torch.testing.assert_close(one, two)  # of which there are gradients
+
+
+def test_bare_gradients_skip_rows_of_zeros():
+    windows = WINDOWS["sliding"]
+    start, order = windows.on("cpu")
+    x, weight, grad = torch.randn(ROWS, 40), torch.randn(24, windows.width), few_grad(FEW["some"], 24, torch.float32)
+    x[0] = float("inf")  # where the gradient is zero
+    dx = OPS.channel_transform_input_grad(grad, weight, start, order, 40, -1)
+    dweight = OPS.channel_transform_weight_grad(grad, x, start, order, windows.width, -1)
+    few = torch.tensor(FEW["some"])
+    part = OPS.channel_transform_input_grad(grad[few], weight, start, order, 40, -1)
+    torch.testing.assert_close(dx, torch.zeros(ROWS, 40).index_copy(0, few, part))
+    expected = OPS.channel_transform_weight_grad(grad[few], x[few], start, order, windows.width, -1)
+    torch.testing.assert_close(dweight, expected)
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    x, weight, bias = torch.randn(3000, 40), torch.randn(24, 40), torch.randn(24)
+    grad = torch.zeros(3000, 24).index_copy(0, torch.arange(0, 3000, 7), torch.randn(429, 24))
+    given, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            leaves = [t.clone().requires_grad_() for t in (x, weight, bias)]
+            results.append([*gradients(*leaves, ChannelWindows.dense(40, 24), "relu", grad)])
+    finally:
+        torch.set_num_threads(given)
+    for other in results[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
+def test_batched_gradients_take_the_usual_way():
+    x = torch.randn(ROWS, 40, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(24, 40, dtype=torch.float64, requires_grad=True)
+    y = channel_transform(x, weight, ChannelWindows.dense(40, 24))
+    grads = torch.stack([few_grad(FEW["some"], 24), few_grad([1], 24)])
+    (got,) = torch.autograd.grad(y, weight, grads, is_grads_batched=True)
+    torch.testing.assert_close(got, grads.mT @ x.detach())
