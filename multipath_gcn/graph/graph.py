@@ -21,6 +21,8 @@ from multipath_gcn.graph.products import Products
 from multipath_gcn.graph.versions import lasting, versions
 from multipath_gcn.graph.workspace import Workspace
 
+_FIXED = ("rowptr", "col", "weight", "shape", "row_scale", "col_scale")
+
 
 class Graph:
     r"""A sparse matrix :math:`A_{ij} = r_i \, w_e \, c_j` of shape [num_targets, num_sources], e the entry (i, j).
@@ -35,10 +37,15 @@ class Graph:
         shape: (num_targets, num_sources); ``None`` for a square matrix.
         row_scale: floating [num_targets], r; ``None`` counts as 1.
         col_scale: floating [num_sources], c; ``None`` counts as 1.
-        symmetric: whether the matrix equals its transpose, so that backward can reuse it.
+        symmetric: the caller's promise that the matrix equals its transpose, which backward then takes for it; it is
+            believed, not checked. :meth:`normalized` and :meth:`from_adjacency` find it out.
 
     Attributes:
         rank: int64 [N], where a node stands inside a graph that was :meth:`reordered`, else ``None``.
+
+    What is made of a graph is kept until one of its arrays is changed in place, which PyTorch counts. Not counted, and
+    not noticed, is what is written through ``.data``, NumPy or another library, nor what changes under a compiled
+    function. Other arrays are another graph: none can be assigned, but :meth:`with_weight` makes one.
 
     Raises:
         ValueError: for parts that are no such matrix.
@@ -87,6 +94,12 @@ class Graph:
         self._structure = csr.Structure()
         self.workspace = Workspace()
         self.products = Products()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # `graph.weight *= 2` puts the array back in its place
+        if name in _FIXED and self.__dict__.get(name, value) is not value:
+            raise AttributeError(f"{name} of a Graph cannot be assigned: with_weight() or Graph(...) makes another one")
+        super().__setattr__(name, value)
 
     @classmethod
     def normalized(
