@@ -56,7 +56,7 @@ ISA_TARGET void activate_grad(const ActivateGradJob<T>& job, int64_t sum_begin, 
       for (int64_t c = 0; c < job.features; c += kColumns) {
         const int64_t n = std::min(kColumns, job.features - c);
         const T* grad = job.grad + row * job.grad_stride + c;
-        T* const dx = job.dx ? job.dx + row * job.features + c : nullptr;
+        T* const dx = job.dx + row * job.features + c;
         uint64_t kept = ~uint64_t{0};
         if (job.kept) __builtin_memcpy(&kept, job.kept + row * ((job.features + 7) / 8) + c / 8, (n + 7) / 8);
         for (int64_t f = 0; f < n; f += L) {
@@ -64,10 +64,10 @@ ISA_TARGET void activate_grad(const ActivateGradJob<T>& job, int64_t sum_begin, 
           Vec<A> value = lanes < L ? load_some(grad + f, lanes) : load(grad + f);
           if (job.kept) value = keep<A>(value * broadcast(job.scale), lanes_of<A>(kept >> f));
           if (lanes < L) {
-            if (dx) store_some(dx + f, value, lanes);
+            store_some(dx + f, value, lanes);
             store_some(sum + c + f, load_some(sum + c + f, lanes) + value, lanes);
           } else {
-            if (dx) store(dx + f, value);
+            store(dx + f, value);
             store(sum + c + f, load(sum + c + f) + value);
           }
         }

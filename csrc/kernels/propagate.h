@@ -87,7 +87,7 @@ struct ActivateGradJob {
   int64_t grad_stride, rows, features;
   const uint8_t* kept;  // or null
   Accumulator<T> scale;
-  T* dx;                    // or null: dx is grad
+  T* dx;                    // [rows, features]
   Accumulator<T>* partial;  // [(rows + kRowsPerSum - 1) / kRowsPerSum, features]
 };
 

@@ -35,7 +35,8 @@ class GCNConv(MessagePassing):
     Args:
         in_channels: width of the input, or -1 to take it from the first input seen.
         out_channels: width of the output.
-        improved: adds loops of weight 2: :math:`A + 2I`.
+        improved: adds loops of weight 2: :math:`A + 2I`, with and without ``edge_weight``. (PyG's loops have weight 1
+            where an ``edge_index`` comes without weights: its ``improved`` does nothing there.)
         cached: has no effect: see above.
         add_self_loops: whether to add the loops; ``None`` means ``normalize``.
         normalize: whether to normalise; otherwise :math:`\hat{A}` is the weighted adjacency as it is given.
@@ -143,6 +144,8 @@ class GCNConv(MessagePassing):
             if self.flow == "target_to_source":
                 edge_index = edge_index.flip(0)
         elif self.normalize:
+            if self.improved and edge_weight is None:  # else PyG's loops would weigh 1
+                edge_weight = torch.ones(edge_index.size(1), device=edge_index.device)
             options = self.improved, self.add_self_loops, self.flow
             edge_index, edge_weight = gcn_norm(edge_index, edge_weight, num_nodes(x), *options)
         y = LinearTransform(self.lin, self.out_channels)(x)
