@@ -62,6 +62,11 @@ class Graph:
         col_scale: OptTensor = None,
         symmetric: bool = False,
     ):
+        for name, tensor in (("rowptr", rowptr), ("col", col)):
+            if not isinstance(tensor, Tensor):
+                raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
+        if shape is not None and (not isinstance(shape, tuple | list) or len(shape) != 2):
+            raise ValueError(f"shape must be a pair (num_targets, num_sources), got {shape!r}")
         shape = (rowptr.numel() - 1,) * 2 if shape is None else (int(shape[0]), int(shape[1]))
         csr.check(rowptr, col, shape)
         sizes = {
@@ -288,9 +293,15 @@ class Graph:
         self.rank, self._order = other.rank, other._order
         return self
 
-    def enter(self, x: Tensor) -> Tensor:
-        """Features [*, N, F] in the caller's order, as the matrix has the nodes."""
-        return x if self._order is None else x.index_select(-2, self._order)
+    def take(self, rows: Tensor) -> "Graph":
+        """The matrix of the rows with these numbers (int64), where nodes are in the caller's order."""
+        return Graph._of(*order.with_rows(self, rows))
+
+    def enter(self, x: "Tensor | Graph") -> "Tensor | Graph":
+        """Features [*, N, F] in the caller's order, or a matrix of them, as the matrix has the nodes."""
+        if self._order is None:
+            return x
+        return x.take(self._order) if isinstance(x, Graph) else x.index_select(-2, self._order)
 
     def leave(self, x: Tensor) -> Tensor:
         """Features [*, N, F] as the matrix has the nodes, in the caller's order."""
@@ -356,6 +367,9 @@ def _is_symmetric(rowptr: Tensor, col: Tensor, weight: OptTensor, shape: Shape) 
 
 
 def _check_values(name: str, values: Tensor, size: int, device: torch.device) -> None:
+    if not isinstance(values, Tensor) or values.layout is not torch.strided:
+        got = values.layout if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"{name} must be a dense tensor, got {got}")
     if not values.is_floating_point() or values.shape != (size,):
         raise ValueError(f"{name} must be floating of shape [{size}], got {values.dtype} {list(values.shape)}")
     if values.device != device:

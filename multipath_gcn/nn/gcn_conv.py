@@ -106,7 +106,7 @@ class GCNConv(MessagePassing):
     def forward(self, x: Tensor, edge_index: Adj | Graph, edge_weight: OptTensor = None) -> Tensor:
         check_features(x)
         x = read(x) if self.node_dim == -2 or not isinstance(x, Tensor) else x.movedim(self.node_dim, -2)
-        if self._takes_pygs_way():
+        if self.is_watched():
             y = self._along_edges(x, edge_index, edge_weight)
         else:
             y = self.activated(x, self.graph(x, edge_index, edge_weight))
@@ -133,7 +133,8 @@ class GCNConv(MessagePassing):
         """The same where the features have been propagated already."""
         return after(graph, product, LinearTransform(self.lin, self.out_channels), self.bias, activation, dropout)
 
-    def _takes_pygs_way(self) -> bool:
+    def is_watched(self) -> bool:
+        """Whether an explanation or a hook expects messages along edges."""
         hooks = (getattr(self, f"_{name}_hooks") for name in _HOOKS)
         return bool(self.explain) or any(map(len, hooks))
 
@@ -165,5 +166,8 @@ _HOOKS = [f"{part}_forward{when}" for part in ("propagate", "message", "aggregat
 
 
 def check_features(x: Any) -> None:
-    if isinstance(x, (tuple, list)):
-        raise ValueError(f"x must be one tensor of node features, got a {type(x).__name__} of {len(x)}")
+    if not isinstance(x, Tensor | Graph):
+        many = f" of {len(x)}" if isinstance(x, tuple | list) else ""
+        raise ValueError(f"x must be one tensor of node features, got a {type(x).__name__}{many}")
+    if len(x.shape) < 2:
+        raise ValueError(f"x must have shape (*, N, F), got {list(x.shape)}")
