@@ -70,6 +70,9 @@ def _from_edge_list(edge_index: Tensor, edge_weight: OptTensor) -> Entries:
         raise ValueError(f"edge_index must hold integers, got {edge_index.dtype}")
     source, target = edge_index.long()
     if edge_weight is not None:
+        if not isinstance(edge_weight, Tensor) or edge_weight.layout is not torch.strided:
+            got = edge_weight.layout if isinstance(edge_weight, Tensor) else type(edge_weight).__name__
+            raise ValueError(f"edge_weight must be a dense tensor or None, got {got}")
         if edge_weight.shape != source.shape:
             raise ValueError(f"edge_weight must have shape [{source.numel()}], got {list(edge_weight.shape)}")
         if edge_weight.device != source.device:

@@ -21,6 +21,8 @@ from multipath_gcn.graph.products import Products
 from multipath_gcn.graph.versions import lasting, versions
 from multipath_gcn.graph.workspace import Workspace
 
+_FIXED = ("rowptr", "col", "weight", "shape", "row_scale", "col_scale")
+
 
 class Graph:
     r"""A sparse matrix :math:`A_{ij} = r_i \, w_e \, c_j` of shape [num_targets, num_sources], e the entry (i, j).
@@ -35,10 +37,15 @@ class Graph:
         shape: (num_targets, num_sources); ``None`` for a square matrix.
         row_scale: floating [num_targets], r; ``None`` counts as 1.
         col_scale: floating [num_sources], c; ``None`` counts as 1.
-        symmetric: whether the matrix equals its transpose, so that backward can reuse it.
+        symmetric: the caller's promise that the matrix equals its transpose, which backward then takes for it; it is
+            believed, not checked. :meth:`normalized` and :meth:`from_adjacency` find it out.
 
     Attributes:
         rank: int64 [N], where a node stands inside a graph that was :meth:`reordered`, else ``None``.
+
+    What is made of a graph is kept until one of its arrays is changed in place, which PyTorch counts. Not counted, and
+    not noticed, is what is written through ``.data``, NumPy or another library, nor what changes under a compiled
+    function. Other arrays are another graph: none can be assigned, but :meth:`with_weight` makes one.
 
     Raises:
         ValueError: for parts that are no such matrix.
@@ -55,6 +62,11 @@ class Graph:
         col_scale: OptTensor = None,
         symmetric: bool = False,
     ):
+        for name, tensor in (("rowptr", rowptr), ("col", col)):
+            if not isinstance(tensor, Tensor):
+                raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
+        if shape is not None and (not isinstance(shape, tuple | list) or len(shape) != 2):
+            raise ValueError(f"shape must be a pair (num_targets, num_sources), got {shape!r}")
         shape = (rowptr.numel() - 1,) * 2 if shape is None else (int(shape[0]), int(shape[1]))
         csr.check(rowptr, col, shape)
         sizes = {
@@ -87,6 +99,12 @@ class Graph:
         self._structure = csr.Structure()
         self.workspace = Workspace()
         self.products = Products()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # `graph.weight *= 2` puts the array back in its place
+        if name in _FIXED and self.__dict__.get(name, value) is not value:
+            raise AttributeError(f"{name} of a Graph cannot be assigned: with_weight() or Graph(...) makes another one")
+        super().__setattr__(name, value)
 
     @classmethod
     def normalized(
@@ -275,9 +293,15 @@ class Graph:
         self.rank, self._order = other.rank, other._order
         return self
 
-    def enter(self, x: Tensor) -> Tensor:
-        """Features [*, N, F] in the caller's order, as the matrix has the nodes."""
-        return x if self._order is None else x.index_select(-2, self._order)
+    def take(self, rows: Tensor) -> "Graph":
+        """The matrix of the rows with these numbers (int64), where nodes are in the caller's order."""
+        return Graph._of(*order.with_rows(self, rows))
+
+    def enter(self, x: "Tensor | Graph") -> "Tensor | Graph":
+        """Features [*, N, F] in the caller's order, or a matrix of them, as the matrix has the nodes."""
+        if self._order is None:
+            return x
+        return x.take(self._order) if isinstance(x, Graph) else x.index_select(-2, self._order)
 
     def leave(self, x: Tensor) -> Tensor:
         """Features [*, N, F] as the matrix has the nodes, in the caller's order."""
@@ -343,6 +367,9 @@ def _is_symmetric(rowptr: Tensor, col: Tensor, weight: OptTensor, shape: Shape) 
 
 
 def _check_values(name: str, values: Tensor, size: int, device: torch.device) -> None:
+    if not isinstance(values, Tensor) or values.layout is not torch.strided:
+        got = values.layout if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"{name} must be a dense tensor, got {got}")
     if not values.is_floating_point() or values.shape != (size,):
         raise ValueError(f"{name} must be floating of shape [{size}], got {values.dtype} {list(values.shape)}")
     if values.device != device:

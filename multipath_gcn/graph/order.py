@@ -24,6 +24,8 @@ def nodes_in_order(by: str | Tensor, graph) -> Tensor:
         raise ValueError(f"by must be one of {list(ORDERS)} or a tensor of nodes, got {by!r}")
     if by == "degree":
         return graph.rowptr.diff().argsort(descending=True, stable=True)
+    if graph.shape[0] == 0:  # which SciPy refuses
+        return torch.empty(0, dtype=torch.int64, device=graph.device)
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import reverse_cuthill_mckee
 
@@ -44,3 +46,15 @@ def permuted(graph, nodes: Tensor) -> tuple[tuple, Tensor]:
     scales = [None if t is None else t[nodes] for t in (graph.row_scale, graph.col_scale)]
     col = (key % max(size, 1)).to(graph.col.dtype)
     return (rowptr, col, weight, graph.shape, *scales, graph.symmetric), rank
+
+
+def with_rows(matrix, rows: Tensor) -> tuple:
+    """The parts of a matrix of these rows (int64) of another."""
+    count = matrix.rowptr.diff()[rows].long()
+    rowptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    shift = matrix.rowptr[rows].long() - rowptr[:-1]
+    entry = torch.arange(int(rowptr[-1]), device=rows.device) + shift.repeat_interleave(count)
+    weight = None if matrix.weight is None else matrix.weight[entry]
+    row_scale = None if matrix.row_scale is None else matrix.row_scale[rows]
+    shape = (rows.numel(), matrix.shape[1])
+    return rowptr.to(matrix.rowptr.dtype), matrix.col[entry], weight, shape, row_scale, matrix.col_scale, False

@@ -13,7 +13,8 @@ T = TypeVar("T")
 def versions(*tensors: Tensor | None) -> tuple[int, ...] | None:
     """How often each tensor was written to, or ``None`` where that is not known.
 
-    That is inside a trace, and for tensors made in inference mode, which do not count it.
+    That is inside a trace, and for tensors made in inference mode, which do not count it. Writing through ``.data`` or
+    NumPy is counted nowhere.
     """
     if torch.compiler.is_compiling() or any(t is not None and t.is_inference() for t in tensors):
         return None

@@ -93,8 +93,11 @@ def convolve(
 ) -> Tensor:
     """``x`` in the caller's order of nodes, as the result is."""
     reduce = REDUCE[aggr]
-    if aggregates_first(x, transform.out_channels, reduce) or has_product(graph, x, reduce):
-        return after(graph, product_of(graph, x, reduce), transform, bias, activation, dropout)
+    product = known_product(graph, x, reduce)
+    if product is None and aggregates_first(x, transform.out_channels, reduce):
+        product = propagated(graph, x, reduce)
+    if product is not None:
+        return after(graph, product, transform, bias, activation, dropout)
     if reduce in ("sum", "mean") and (parts := _in_workspace(graph, x, transform)):
         matrix = graph if reduce == "sum" else graph.averaged()
         return transform_propagate(matrix, x, *parts, bias, activation, dropout)
@@ -135,14 +138,18 @@ def _in_workspace(graph: Graph, x: Features, transform: Transform) -> tuple[Tens
 
 
 def product_of(graph: Graph, x: Tensor, reduce: str) -> Tensor:
-    known = kept_product(graph, x) if reduce == "sum" else None
-    if known is None and reduce in ("sum", "mean") and is_worth_it(graph, x):
+    known = known_product(graph, x, reduce)
+    return propagated(graph, x, reduce) if known is None else known
+
+
+def known_product(graph: Graph, x: Features, reduce: str) -> Tensor | None:
+    return kept_product(graph, x) if reduce == "sum" else None
+
+
+def propagated(graph: Graph, x: Tensor, reduce: str) -> Tensor:
+    if reduce in ("sum", "mean") and is_worth_it(graph, x):
         return propagate_large(graph if reduce == "sum" else graph.averaged(), x)
-    return propagate(graph, x, reduce) if known is None else known
-
-
-def has_product(graph: Graph, x: Features, reduce: str) -> bool:
-    return reduce == "sum" and kept_product(graph, x) is not None
+    return propagate(graph, x, reduce)
 
 
 def aggregates_first(x: Features, out_channels: int, reduce: str) -> bool:

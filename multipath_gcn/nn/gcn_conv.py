@@ -35,7 +35,8 @@ class GCNConv(MessagePassing):
     Args:
         in_channels: width of the input, or -1 to take it from the first input seen.
         out_channels: width of the output.
-        improved: adds loops of weight 2: :math:`A + 2I`.
+        improved: adds loops of weight 2: :math:`A + 2I`, with and without ``edge_weight``. (PyG's loops have weight 1
+            where an ``edge_index`` comes without weights: its ``improved`` does nothing there.)
         cached: has no effect: see above.
         add_self_loops: whether to add the loops; ``None`` means ``normalize``.
         normalize: whether to normalise; otherwise :math:`\hat{A}` is the weighted adjacency as it is given.
@@ -105,7 +106,7 @@ class GCNConv(MessagePassing):
     def forward(self, x: Tensor, edge_index: Adj | Graph, edge_weight: OptTensor = None) -> Tensor:
         check_features(x)
         x = read(x) if self.node_dim == -2 or not isinstance(x, Tensor) else x.movedim(self.node_dim, -2)
-        if self._takes_pygs_way():
+        if self.is_watched():
             y = self._along_edges(x, edge_index, edge_weight)
         else:
             y = self.activated(x, self.graph(x, edge_index, edge_weight))
@@ -132,7 +133,8 @@ class GCNConv(MessagePassing):
         """The same where the features have been propagated already."""
         return after(graph, product, LinearTransform(self.lin, self.out_channels), self.bias, activation, dropout)
 
-    def _takes_pygs_way(self) -> bool:
+    def is_watched(self) -> bool:
+        """Whether an explanation or a hook expects messages along edges."""
         hooks = (getattr(self, f"_{name}_hooks") for name in _HOOKS)
         return bool(self.explain) or any(map(len, hooks))
 
@@ -143,6 +145,8 @@ class GCNConv(MessagePassing):
             if self.flow == "target_to_source":
                 edge_index = edge_index.flip(0)
         elif self.normalize:
+            if self.improved and edge_weight is None:  # else PyG's loops would weigh 1
+                edge_weight = torch.ones(edge_index.size(1), device=edge_index.device)
             options = self.improved, self.add_self_loops, self.flow
             edge_index, edge_weight = gcn_norm(edge_index, edge_weight, num_nodes(x), *options)
         y = LinearTransform(self.lin, self.out_channels)(x)
@@ -162,5 +166,8 @@ _HOOKS = [f"{part}_forward{when}" for part in ("propagate", "message", "aggregat
 
 
 def check_features(x: Any) -> None:
-    if isinstance(x, (tuple, list)):
-        raise ValueError(f"x must be one tensor of node features, got a {type(x).__name__} of {len(x)}")
+    if not isinstance(x, Tensor | Graph):
+        many = f" of {len(x)}" if isinstance(x, tuple | list) else ""
+        raise ValueError(f"x must be one tensor of node features, got a {type(x).__name__}{many}")
+    if len(x.shape) < 2:
+        raise ValueError(f"x must have shape (*, N, F), got {list(x.shape)}")

@@ -10,12 +10,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.graph import Graph
 from multipath_gcn.nn.convolve import REDUCE, LinearTransform
 from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.nn.gcn_conv import GCNConv
-from multipath_gcn.nn.path_sum import ROWS, PathSum, row_tiles
+from multipath_gcn.nn.hooks import hooked
+from multipath_gcn.nn.path_sum import ROWS, PathSum, dense_rows, row_tiles
 from multipath_gcn.ops import propagate
 from multipath_gcn.ops.features import Features, is_sparse, width
 
@@ -26,6 +28,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "M
 @torch.no_grad()
 def infer(model, graph: Graph, x: Features, memory_limit: int | str | None = None) -> Tensor:
     """See :meth:`multipath_gcn.nn.MultiPathGCN.inference`; ``graph`` and ``x`` have one order of nodes."""
+    _check_hooks(model)
     plan = _Plan(model, x, memory_limit)
     total = PathSum(model, graph.shape[0], plan.options)
     if model.stem:
@@ -36,6 +39,14 @@ def infer(model, graph: Graph, x: Features, memory_limit: int | str | None = Non
         work = x
     _paths(model, work, graph, plan, total)
     return total.scores(lambda scores: _propagate(graph, scores, scores, model.readout.aggr, plan.columns))
+
+
+def _check_hooks(model) -> None:
+    """Layers are computed in parts here, none of which is what a hook expects."""
+    for name, module in model.named_modules():
+        whole = module is model.readout or isinstance(module, GCNBlock | GCNConv)
+        if whole and (hooked(module) or (isinstance(module, GCNConv) and module.is_watched())):
+            raise ValueError(f"inference needs layers without hooks, which it would not call, got one on {name}")
 
 
 def _paths(model, source: Features, graph: Graph, plan: "_Plan", total: PathSum) -> None:
@@ -72,18 +83,21 @@ def _layer(
         rows = rows if conv.bias is None else rows + conv.bias.to(rows.dtype)
         return block.act(block.norm(rows))
 
-    skip = source[:, :i].clone() if block.residual and i == o else None
-    if is_sparse(source):
-        _sparse_transform(source, conv.lin.weight, target, columns)
+    skip = None
+    if block.residual and i == o:
+        skip = source.to_dense() if is_sparse(source) else source[:, :i].clone()
+    source = source if is_sparse(source) else source[:, :i]
+    if is_sparse(source) and (parts := transform.parts(source)) and parts[1] is None:
+        _sparse_transform(source, parts[0], target, columns)
         _propagate(graph, target[:, :o], target[:, :o], conv.aggr, columns)
         _rows(target[:, :o], target[:, :o], finish)
     elif propagated:
-        _rows(source[:, :i], target[:, :o], lambda rows: finish(transform(rows)))
-    elif i < o and REDUCE[conv.aggr] in ("sum", "mean"):
-        _propagate(graph, source[:, :i], target[:, :i], conv.aggr, columns)
+        _rows(source, target[:, :o], lambda rows: finish(transform(rows)))
+    elif not is_sparse(source) and i < o and REDUCE[conv.aggr] in ("sum", "mean"):
+        _propagate(graph, source, target[:, :i], conv.aggr, columns)
         _rows(target[:, :i], target[:, :o], lambda rows: finish(transform(rows)))
     else:
-        _rows(source[:, :i], target[:, :o], transform)
+        _rows(source, target[:, :o], transform)
         _propagate(graph, target[:, :o], target[:, :o], conv.aggr, columns)
         _rows(target[:, :o], target[:, :o], finish)
     if skip is not None:
@@ -107,9 +121,9 @@ def _sparse_transform(source: Graph, weight: Tensor, target: Tensor, columns: in
         target[:, begin : begin + tile.size(0)] = propagate(source, tile.t())
 
 
-def _rows(source: Tensor, target: Tensor, call: Callable[[Tensor], Tensor]) -> None:
-    for tile in row_tiles(source.size(0)):
-        target[tile] = call(source[tile])
+def _rows(source: Features, target: Tensor, call: Callable[[Tensor], Tensor]) -> None:
+    for tile in row_tiles(source.shape[0]):
+        target[tile] = call(dense_rows(source, tile))
 
 
 class _Plan:
@@ -119,13 +133,14 @@ class _Plan:
         weight = model.readout.lin.weight if isinstance(model.readout, GCNConv) else model.readout.weight
         self.model, self.options = model, {"dtype": weight.dtype, "device": weight.device}
         self.in_channels = width(x)
+        self._check(x)
         self.stem_width = max((block.conv.out_channels for block in model.stem), default=0)
         self.shares = self._shares()
         last = self.by_width[-1:]
         self.work_width = max([self.stem_width, *map(self.path_width, last)]) if model.stem else 0
         nodes, size = x.shape[0], weight.element_size()
         widest = max(self.in_channels if not is_sparse(x) else 0, *self._every_width())
-        row_tile = 4 * min(ROWS, nodes) * widest * size
+        row_tile = 4 * min(ROWS, nodes) * max(widest, self.in_channels if self._densifies() else 0) * size
         fixed = nodes * size * self._columns_held() + row_tile
         if memory_limit is None:
             self.columns = widest
@@ -138,6 +153,13 @@ class _Plan:
             )
         columns = int((limit - fixed) // max(1, nodes * size)) // LEAST_COLUMNS * LEAST_COLUMNS
         self.columns = min(max(columns, LEAST_COLUMNS), widest)
+
+    def _check(self, x: Features) -> None:
+        known, dtype = self.model.in_channels, self.options["dtype"]
+        if known not in (-1, self.in_channels):
+            raise ValueError(f"x must have {known} channels, got shape {list(x.shape)}")
+        if not is_sparse(x) and x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(f"x must be of the type of the parameters ({dtype}), got {x.dtype}")
 
     @property
     def by_width(self) -> list[int]:
@@ -163,6 +185,11 @@ class _Plan:
         skips = [block.conv.out_channels for block in blocks if block.residual]
         return held + max(skips, default=0) + PathSum.columns(model)
 
+    def _densifies(self) -> bool:
+        """Whether rows of sparse features are laid out for what reads them: a window, or the combination."""
+        readers = [self.model.stem[:1]] if self.model.stem else self.model.paths
+        return not all(len(blocks) and isinstance(blocks[0].conv.lin, Linear) for blocks in readers)
+
     def _shares(self) -> bool:
         """Whether the input of the paths is propagated once for all."""
         first = [path[0] for path in self.model.paths if len(path)]
@@ -177,6 +204,6 @@ def _bytes(limit: int | str) -> int:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", limit)
         if found and found[2].upper() in _UNITS:
             return int(float(found[1]) * _UNITS[found[2].upper()])
-    elif isinstance(limit, (int, float)) and not isinstance(limit, bool) and limit > 0:
+    elif isinstance(limit, (int, float)) and not isinstance(limit, bool) and 0 < limit < float("inf"):
         return int(limit)
     raise ValueError(f'memory_limit must be a number of bytes above 0 or a string such as "6 GB", got {limit!r}')

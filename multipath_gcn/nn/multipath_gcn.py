@@ -178,7 +178,8 @@ class MultiPathGCN(nn.Module):
             - **output:** :math:`(|\mathcal{V}|, F_{out})`
 
         Raises:
-            ValueError: for a limit that is too small, with the least that would do, or in training mode.
+            ValueError: for a limit that is too small, with the least that would do, in training mode, or for a layer
+                with hooks, which would not be called.
         """
         if self.training:
             raise ValueError("inference must be called in evaluation mode (model.eval()), got training mode")

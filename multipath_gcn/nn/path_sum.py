@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from multipath_gcn.nn.gcn_conv import GCNConv
+from multipath_gcn.ops.features import Features, is_sparse
 
 ROWS = 8192  # of a tile of rows
 LINEAR = ("sum", "mean", "concat")
@@ -18,6 +19,10 @@ LINEAR = ("sum", "mean", "concat")
 
 def row_tiles(rows: int) -> Iterator[slice]:
     return (slice(begin, begin + ROWS) for begin in range(0, rows, ROWS))
+
+
+def dense_rows(x: Features, tile: slice) -> Tensor:
+    return x.take(torch.arange(x.shape[0], device=x.device)[tile]).to_dense() if is_sparse(x) else x[tile]
 
 
 class PathSum:
@@ -39,13 +44,12 @@ class PathSum:
         widest = max(path[-1] if path else model.width_of_paths_input for path in model.path_widths)
         return model.out_channels + {"max": widest, "attention": widest + 2}.get(model.combine, 0)
 
-    def add(self, i: int, output: Tensor) -> None:
+    def add(self, i: int, output: Features) -> None:
         """The output of path i, in the first columns of a tensor."""
         widths = [path[-1] if path else self.model.width_of_paths_input for path in self.model.path_widths]
         begin, end = (sum(widths[:i]), sum(widths[: i + 1])) if self.model.combine == "concat" else (0, widths[i])
-        dense = output if isinstance(output, Tensor) else output.to_dense()
-        for tile in row_tiles(dense.size(0)):
-            self._add(tile, dense[tile, : widths[i]], self.weight[:, begin:end])
+        for tile in row_tiles(output.shape[0]):
+            self._add(tile, dense_rows(output, tile)[:, : widths[i]], self.weight[:, begin:end])
         self.taken += 1
 
     def _add(self, tile: slice, rows: Tensor, weight: Tensor) -> None:

@@ -60,11 +60,14 @@ def combine(parts: Sequence[Tensor], scale: float = 1.0) -> Tensor:
     Raises:
         ValueError: when ``parts`` are none, or differ.
     """
+    if not isinstance(parts, list | tuple):
+        raise ValueError(f"parts must be a list of tensors, got {type(parts).__name__}")
     if not parts:
         raise ValueError("parts must hold at least one tensor, got none")
-    first, dtype = parts[0], parts[0].dtype
     for part in parts:
         check_type("parts", part)
+    first, dtype = parts[0], parts[0].dtype
+    for part in parts:
         dtype = torch.promote_types(dtype, part.dtype)
         if part.shape != first.shape or part.device != first.device:
             got = f"{list(part.shape)} on {part.device} and {list(first.shape)} on {first.device}"
@@ -113,6 +116,8 @@ def arguments(x: Tensor, features: int, bias, activation, dropout, seed) -> tupl
 
 
 def check_type(name: str, x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} must be a tensor, got {type(x).__name__}")
     if x.dtype not in DTYPES or (x.dtype is torch.float16 and x.device.type == "cpu"):
         names = "float32, float64, bfloat16" + (" or float16" if x.device.type != "cpu" else "")
         raise ValueError(f"{name} must be of type {names} on {x.device.type}, got {x.dtype}")

@@ -76,6 +76,11 @@ def keep_product(graph: Graph, x: Tensor, base: Tensor | None = None) -> None:
         base: a tensor of which the same was said, equal to the first columns of ``x``: its product is used again.
     """
     check(graph, x, "sum")
+    if base is not None:
+        check_type("base", base)
+        if base.dim() != 2 or x.dim() != 2 or base.size(0) != x.size(0) or base.size(1) > x.size(1):
+            got = f"{list(base.shape)} and {list(x.shape)}"
+            raise ValueError(f"base must be the first columns of x, both of two dimensions, got {got}")
     base = None if base is None else weakref.ref(base)
     graph.products.put(x, graph.state, lambda x: _product(graph, x, base))
 
@@ -122,11 +127,9 @@ def check(graph: Graph, x: Tensor, reduce: str) -> None:
         raise ValueError(f"graph must be a Graph, got {type(graph).__name__}")
     if reduce not in REDUCTIONS:
         raise ValueError(f"reduce must be one of {list(REDUCTIONS)}, got {reduce!r}")
-    if not isinstance(x, Tensor):
-        raise ValueError(f"x must be a tensor, got {type(x).__name__}")
+    check_type("x", x)
     if x.dim() < 2 or x.size(-2) != graph.shape[1]:
         raise ValueError(f"x must have shape (*, {graph.shape[1]}, F), got {list(x.shape)}")
-    check_type("x", x)
     if graph.device != x.device:
         raise ValueError(f"graph must be on the device of x ({x.device}), got {graph.device}")
 

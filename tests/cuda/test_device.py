@@ -4,6 +4,14 @@ import functools
 
 import pytest
 import torch
+from on_device import (
+    assert_nothing_waits,
+    assert_queued_on_the_current_stream,
+    assert_runs_where_the_tensors_are,
+    assert_same_bits,
+    assert_same_bits_every_time,
+    captured,
+)
 
 from multipath_gcn.ops import ChannelWindows, channel_transform, channel_transform_2d
 from multipath_gcn.ops.reference import channel_transform as reference
@@ -29,46 +37,25 @@ def step(x, weight, bias, grad, windows=WINDOWS, channel_dim=-1):
     )
 
 
-def assert_same_bits(first, second):
-    for a, b in zip(first, second, strict=True):
-        assert torch.equal(a, b)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("points", [(50000,), (64, 28, 28)])
 def test_the_same_bits_every_time(cuda, dtype, points):
     tensors = example(cuda, dtype, points)
     if len(points) == 3:
         tensors = [t.movedim(-1, 1).contiguous() if t.dim() == 4 else t for t in tensors]
-    first = step(*tensors, channel_dim=1 if len(points) == 3 else -1)
-    for _ in range(5):
-        assert_same_bits(step(*tensors, channel_dim=1 if len(points) == 3 else -1), first)
+    channel_dim = 1 if len(points) == 3 else -1
+    assert_same_bits_every_time(functools.partial(step, channel_dim=channel_dim), tensors)
 
 
 def test_work_is_queued_on_the_current_stream(cuda):
-    x, weight, bias, grad = example(cuda)
-    want = step(x, weight, bias, grad)
-    late_x, late_grad = torch.zeros_like(x), torch.zeros_like(grad)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        torch.cuda._sleep(200_000_000)  # a kernel on another stream would see the zeros
-        late_x.copy_(x)
-        late_grad.copy_(grad)
-        got = step(late_x, weight, bias, late_grad)
-    stream.synchronize()
-    assert_same_bits(got, want)
+    assert_queued_on_the_current_stream(step, example(cuda), late=(0, 3))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_nothing_waits_for_the_device(cuda, dtype):
     tensors = example(cuda, dtype)
     step(*tensors)  # the windows' tensors are copied to the device once
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        step(*tensors)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    assert_nothing_waits(step, tensors)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -80,31 +67,17 @@ def test_a_training_step_is_captured_in_a_graph(cuda, dtype):
         y = channel_transform(x, weight, WINDOWS, bias, activation="relu")
         return (y, *torch.autograd.grad(y, (x, weight, bias), grad))
 
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        train()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = train()
+    graph, results = captured(train)
     for seed in range(3):
         torch.manual_seed(seed)
         with torch.no_grad():
             x.normal_(), weight.normal_(), grad.normal_()
         graph.replay()
-        assert_same_bits(captured, train())
+        assert_same_bits(results, train())
 
 
 def test_tensors_of_a_device_that_is_not_current(cuda):
-    if torch.cuda.device_count() < 2:
-        pytest.skip("one GPU")
-    tensors = example(torch.device("cuda", 1))
-    with torch.cuda.device(0):
-        other = step(*tensors)
-        assert torch.cuda.current_device() == 0
-    with torch.cuda.device(1):
-        assert_same_bits(other, step(*tensors))
+    assert_runs_where_the_tensors_are(step, example)
 
 
 @pytest.mark.parametrize("layout", ["rows", "planes", "channels_last"])

@@ -2,6 +2,14 @@
 
 import pytest
 import torch
+from on_device import (
+    assert_nothing_waits,
+    assert_queued_on_the_current_stream,
+    assert_runs_where_the_tensors_are,
+    assert_same_bits,
+    assert_same_bits_every_time,
+    captured,
+)
 
 OPS = torch.ops.multipath_gcn
 NONE = (None,) * 6
@@ -34,74 +42,36 @@ def step(x, grad, rowptr, col, weight, bias, seed):
     )
 
 
-def assert_same_bits(first, second):
-    for a, b in zip(first, second, strict=True):
-        assert torch.equal(a, b)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("features", [64, 47, 300])
 def test_the_same_bits_every_time(cuda, dtype, features):
-    tensors = example(cuda, dtype, features=features)
-    first = step(*tensors)
-    for _ in range(5):
-        assert_same_bits(step(*tensors), first)
+    assert_same_bits_every_time(step, example(cuda, dtype, features=features))
 
 
 def test_work_is_queued_on_the_current_stream(cuda):
-    x, grad, *rest = example(cuda)
-    want = step(x, grad, *rest)
-    late_x, late_grad = torch.zeros_like(x), torch.zeros_like(grad)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        torch.cuda._sleep(200_000_000)  # a kernel on another stream would see the zeros
-        late_x.copy_(x)
-        late_grad.copy_(grad)
-        got = step(late_x, late_grad, *rest)
-    stream.synchronize()
-    assert_same_bits(got, want)
+    assert_queued_on_the_current_stream(step, example(cuda), late=(0, 1))
 
 
 def test_nothing_waits_for_the_device(cuda):
-    tensors = example(cuda)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        step(*tensors)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    assert_nothing_waits(step, example(cuda))
 
 
 def test_a_graph_draws_by_the_seed_it_finds(cuda):
     tensors = example(cuda)
     x, seed = tensors[0], tensors[-1]
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        step(*tensors)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step(*tensors)
+    graph, results = captured(lambda: step(*tensors))
     kept = []
     for value in range(3):
         x.normal_()
         seed.fill_(value)
         graph.replay()
-        assert_same_bits(captured, step(*tensors))
-        kept.append(captured[2].clone())
+        assert_same_bits(results, step(*tensors))
+        kept.append(results[2].clone())
     assert not torch.equal(kept[0], kept[1]) and not torch.equal(kept[1], kept[2])
 
 
 def test_tensors_of_a_device_that_is_not_current(cuda):
-    if torch.cuda.device_count() < 2:
-        pytest.skip("one GPU")
-    tensors = example(torch.device("cuda", 1))
-    with torch.cuda.device(0):
-        other = step(*tensors)
-        assert torch.cuda.current_device() == 0
-    with torch.cuda.device(1):
-        assert_same_bits(other, step(*tensors))
+    assert_runs_where_the_tensors_are(step, example)
 
 
 def test_more_than_two_to_the_31_elements(cuda):

@@ -1,5 +1,6 @@
 """What is kept for a graph can never answer for another, nor outlive it."""
 
+import copy
 import gc
 import weakref
 
@@ -175,6 +176,46 @@ def test_a_graph_changed_in_place_makes_its_results_anew():
     y = propagate(unscaled, x)
     unscaled.row_scale.mul_(2)  # and of the columns, which are the same tensor
     torch.testing.assert_close(propagate(unscaled, x), 4 * y)
+
+
+@pytest.mark.parametrize("edges", ["SIMPLE", "MULTI"])
+def test_other_arrays_cannot_be_put_in_place_of_those_that_results_are_kept_for(edges):
+    graph = Graph.normalized(getattr(graphs, edges), num_nodes=N)
+    for g in (graph, copy.deepcopy(graph), graph.transpose(), graph.reordered("degree")):
+        before = g.to_dense()
+        for name in ("rowptr", "col", "weight", "shape", "row_scale", "col_scale"):
+            with pytest.raises(AttributeError, match=f"^{name} of a Graph cannot be assigned: .* another one"):
+                setattr(g, name, torch.ones(3))
+        assert torch.equal(g.to_dense(), before)
+
+
+def test_an_array_changed_in_place_by_an_augmented_assignment():
+    graph, x = Graph.normalized(graphs.MULTI, num_nodes=N), torch.randn(N, 4)
+    y, transposed = propagate(graph, x), graph.transpose().to_dense()
+    graph.weight *= 2
+    torch.testing.assert_close(propagate(graph, x), 2 * y)
+    torch.testing.assert_close(graph.transpose().to_dense(), 2 * transposed)
+
+
+def test_other_weights_of_the_same_entries_are_another_graph():
+    weight = torch.full((UNDIRECTED.size(1),), 0.5)
+    graph, x = Graph.from_adjacency(UNDIRECTED, weight, num_nodes=N), torch.randn(N, 4)
+    keep_product(graph, x)
+    for g in (graph, graph.transpose(), graph.averaged()):
+        g.operands(torch.float32)
+    assert kept_product(graph, x) is not None
+    for seed in range(20):  # memory of the weights before is used again
+        other = graph.with_weight(torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed)))
+        dense = other.to_dense()
+        assert not other.symmetric and kept_product(other, x) is None
+        assert torch.equal(other.transpose().to_dense(), dense.T)
+        leaf = x.clone().requires_grad_()
+        y = propagate(other, leaf)
+        y.sum().backward()
+        torch.testing.assert_close(y, dense @ x)
+        torch.testing.assert_close(leaf.grad, dense.sum(0)[:, None].expand_as(x))
+        torch.testing.assert_close(propagate(other, x, "mean") * other.rowptr.diff().clamp(min=1)[:, None], y.detach())
+    torch.testing.assert_close(propagate(graph, x), graph.to_dense() @ x)
 
 
 def test_products_are_of_this_tensor_and_this_graph():

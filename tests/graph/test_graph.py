@@ -92,6 +92,8 @@ def test_prepared_graph_passes_through():
         (graphs.SIMPLE, torch.ones(3), r"edge_weight must have shape \[9\], got \[3\]"),
         (graphs.SIMPLE, -2 * torch.ones(9), "edge_weight must give every node a degree >= 0, got -5"),
         (graphs.SIMPLE, torch.tensor([1.0] * 8 + [torch.inf]), "edge_weight must be finite, got inf at edge 8"),
+        (graphs.SIMPLE, [1.0] * 9, "edge_weight must be a dense tensor or None, got list"),
+        (graphs.SIMPLE, torch.ones(9).to_sparse(), "edge_weight must be a dense tensor or None, got torch.sparse_coo"),
         ("edges", None, "edge_index must be a tensor or a Graph, got str"),
         (torch.eye(5).to_sparse(), None, r"adj_t must have shape \[6, 6\], got \[5, 5\]"),
         (torch.eye(6).to_sparse(), torch.ones(6), "edge_weight must be None with a sparse adj_t"),
@@ -150,3 +152,25 @@ def test_a_used_graph_can_be_copied():
     graph = Graph.normalized(graphs.SIMPLE, num_nodes=6)
     graph.csr(torch.float32), graph.transpose()
     torch.testing.assert_close(dense(copy.deepcopy(graph)), dense(graph))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (dict(rowptr=[0, 1]), "rowptr must be a tensor, got list"),
+        (dict(col=[0, 1]), "col must be a tensor, got list"),
+        (dict(weight=[0.5] * 15), "weight must be a dense tensor, got list"),
+        (dict(row_scale=torch.ones(6).to_sparse()), "row_scale must be a dense tensor, got torch.sparse_coo"),
+        (dict(shape=6), r"shape must be a pair \(num_targets, num_sources\), got 6"),
+        (dict(shape=(6, 6, 6)), r"shape must be a pair \(num_targets, num_sources\), got \(6, 6, 6\)"),
+    ],
+)
+def test_parts_of_a_wrong_kind_are_refused_by_name(parts, message):
+    graph = Graph.normalized(graphs.SIMPLE, num_nodes=6)
+    with pytest.raises(ValueError, match=message):
+        Graph(**(dict(rowptr=graph.rowptr, col=graph.col) | parts))
+
+
+def test_other_weights_must_be_a_tensor():
+    with pytest.raises(ValueError, match="weight must be a dense tensor, got NoneType"):
+        Graph.normalized(graphs.SIMPLE, num_nodes=6).with_weight(None)

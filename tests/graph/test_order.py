@@ -123,3 +123,17 @@ def test_refuses(by, message):
         graph.reordered().reordered()
     with pytest.raises(ValueError, match=r"the graph must be square to be reordered, got shape \[2, 4\]"):
         Graph.from_adjacency(torch.empty(2, 0).long(), num_nodes=(4, 2)).reordered()
+
+
+@pytest.mark.parametrize("by", ["rcm", "degree"])
+def test_an_empty_graph(by):
+    graph = Graph.normalized(torch.empty(2, 0, dtype=torch.long), num_nodes=0).reordered(by)
+    assert GCNConv(4, 3)(torch.empty(0, 4), graph).shape == (0, 3)
+
+
+def test_rows_of_a_matrix():
+    weighted, scaled = (Graph.normalized(EDGES[name], num_nodes=graphs.N) for name in ("parallel", "directed"))
+    for matrix in (weighted, scaled):
+        for rows in ([3, 0, 5, 4, 1, 2], [2, 2], [], [5]):
+            rows = torch.tensor(rows, dtype=torch.int64)
+            assert torch.equal(matrix.take(rows).to_dense(), matrix.to_dense()[rows])

@@ -32,6 +32,26 @@ def test_hooks_are_called(part, when, adjacency):
     assert calls == [conv]
 
 
+@pytest.mark.parametrize("weight", [None, torch.linspace(0.5, 2, 9)], ids=["plain", "weighted"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(improved=True),
+        dict(improved=True, flow="target_to_source"),
+        dict(add_self_loops=False),
+        dict(normalize=False),
+        dict(aggr="max"),
+        dict(transform="sliding", groups=2),
+    ],
+    ids=str,
+)
+def test_what_is_watched_is_the_same(options, weight):
+    conv = GCNConv(4, 3, **options)
+    expected = conv(X.float(), graphs.SIMPLE, weight)
+    conv.register_propagate_forward_pre_hook(lambda *_: None)
+    torch.testing.assert_close(conv(X.float(), graphs.SIMPLE, weight), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_hook_changes_the_result():
     conv = GCNConv(4, 3, bias=False).double()
     expected = conv(X, graphs.SIMPLE)

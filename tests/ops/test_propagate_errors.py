@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multipath_gcn.graph import Graph
-from multipath_gcn.ops import activate, propagate
+from multipath_gcn.ops import activate, combine, keep_product, propagate
 
 REDUCTIONS = ("sum", "mean", "max", "min")
 SEED = torch.tensor(77)
@@ -77,3 +77,28 @@ def test_what_is_no_tensor_is_refused_by_name(name, value):
     graph = Graph.normalized(torch.tensor([[0, 1], [1, 0]]), num_nodes=2)
     with pytest.raises(ValueError, match=f"{name} must be a tensor or None, got {type(value).__name__}"):
         propagate(graph, torch.randn(2, 2), dropout=0.5, **{name: value})
+
+
+@pytest.mark.parametrize("value", [None, [1.0, 2.0]])
+def test_activate_refuses_what_is_no_tensor(value):
+    with pytest.raises(ValueError, match=f"x must be a tensor, got {type(value).__name__}"):
+        activate(value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (torch.ones(2, 2), "parts must be a list of tensors, got Tensor"),
+        ([torch.ones(2), 1.0], "parts must be a tensor, got float"),
+        ([], "parts must hold at least one tensor, got none"),
+    ],
+)
+def test_combine_refuses(parts, message):
+    with pytest.raises(ValueError, match=message):
+        combine(parts)
+
+
+@pytest.mark.parametrize("shape", [(3, 9), (2, 4), (3,)])
+def test_a_product_is_continued_only_from_the_first_columns(shape):
+    with pytest.raises(ValueError, match="base must be the first columns of x, both of two dimensions, got "):
+        keep_product(GRAPH, torch.randn(3, 5), torch.randn(shape))

@@ -34,7 +34,7 @@ def activate(x, bias, relu, dropout, seed) -> tuple[Tensor, Tensor]:
 
 
 def activate_grad(grad, kept, dropout) -> tuple[Tensor, Tensor]:
-    dx = grad.to(torch.promote_types(grad.dtype, torch.float32))
+    dx = grad.to(torch.promote_types(grad.dtype, torch.float32), copy=True)  # a result shares no memory
     if kept.numel():
         dx = torch.where(unpack_bits(kept, grad.size(1)), dx * (1 / (1 - dropout)), 0)
     return dx.to(grad.dtype), dx.sum(0).to(grad.dtype)
