@@ -1,7 +1,8 @@
-// y[i, f] = drop(relu(bias[f] + row_scale[i] sum_j weight[e] col_scale[j] x[j, f])). A row's sum for kColumns features stays
-// in registers while its entries pass; rows of x that come kAhead entries later are fetched meanwhile.
+// y[i, f] = drop(relu(bias[f] + row_scale[i] sum_j weight[e] col_scale[j] x[j, f])). A row's sum for kPass features stays
+// in registers while its entries pass; rows of x that come kAheadBytes of them later are fetched meanwhile, into the second
+// cache: the first one of Zen 4 has room for 24 lines on their way, so that fetches into it wait for each other.
 
-constexpr int kAhead = 16;       // entries
+constexpr int kAheadBytes = 8192;
 constexpr int kMostVectors = 8;  // sums in registers at once
 
 // The value of an entry without row_scale.
@@ -21,11 +22,18 @@ ISA_INLINE bool is_inside(I j, int64_t columns) {
   return static_cast<std::make_unsigned_t<I>>(j) < static_cast<uint64_t>(columns);
 }
 
-template <typename T, typename I>
-ISA_INLINE void fetch(const T* x, int64_t stride, const Csr<Accumulator<T>, I>& matrix, int64_t e, int bytes) {
+// What a later entry reads of a row of x, and its column's scale. Its index is not yet checked: no pointer is formed.
+template <int Bytes, typename T, typename I>
+ISA_INLINE void fetch(const T* x, int64_t stride, const Csr<Accumulator<T>, I>& matrix, int64_t e) {
+  constexpr int64_t kAhead = std::max(1, kAheadBytes / Bytes);
   if (e + kAhead >= matrix.entries) return;
-  const auto line = reinterpret_cast<uintptr_t>(x) + static_cast<uint64_t>(matrix.col[e + kAhead]) * stride * sizeof(T);
-  for (int b = 0; b < bytes; b += 64) __builtin_prefetch(reinterpret_cast<const void*>(line + b));
+  const auto j = static_cast<uint64_t>(matrix.col[e + kAhead]);
+  const auto line = reinterpret_cast<uintptr_t>(x) + j * stride * sizeof(T);
+#pragma GCC unroll 8
+  for (int b = 0; b < Bytes; b += 64) __builtin_prefetch(reinterpret_cast<const void*>(line + b), 0, 2);
+  if (!matrix.col_scale) return;
+  const auto scale = reinterpret_cast<uintptr_t>(matrix.col_scale) + j * sizeof(Accumulator<T>);
+  __builtin_prefetch(reinterpret_cast<const void*>(scale), 0, 2);
 }
 
 // V vectors of sums from column x on. Lanes past n <= V L are filled with what follows, where that is x's.
@@ -40,7 +48,7 @@ ISA_INLINE bool sum_vectors(const SumJob<T, I>& job, int64_t begin, int64_t end,
   for (int64_t e = begin; e < end; ++e) {
     const I j = matrix.col[e];
     if (!is_inside(j, matrix.columns)) return false;
-    fetch(x, job.x_stride, matrix, e, V * L * static_cast<int>(sizeof(T)));
+    fetch<V * L * sizeof(T)>(x, job.x_stride, matrix, e);
     const T* const from = x + j * job.x_stride;
     const Vec<A> a = broadcast(factor(matrix, e, j));
     if (j <= last_whole) {
@@ -61,12 +69,14 @@ template <typename T, typename I>
 ISA_TARGET bool sum(const SumJob<T, I>& job, const Range& range) {
   using A = Accumulator<T>;
   constexpr int L = kLanes<A>;
-  alignas(64) A sums[kColumns];
+  constexpr int64_t kPass = std::max<int64_t>(kColumns, kMostVectors * L);
+  alignas(64) A sums[kPass];
   for (int64_t row = range.row_begin; row < range.row_end; ++row) {
     const int64_t begin = job.matrix.rowptr[row], end = job.matrix.rowptr[row + 1];
     if (!row_is_inside(job.matrix, begin, end)) return false;
-    for (int64_t c = range.begin; c < range.end; c += kColumns) {
-      const int64_t columns = std::min(kColumns, range.end - c);
+    const A scale = job.matrix.row_scale ? job.matrix.row_scale[row] : A{1};
+    for (int64_t c = range.begin; c < range.end; c += kPass) {
+      const int64_t columns = std::min(kPass, range.end - c);
       for (int64_t f = 0; f < columns; f += kMostVectors * L) {
         const int64_t n = std::min<int64_t>(columns - f, kMostVectors * L);
         bool inside = true;
@@ -82,8 +92,9 @@ ISA_TARGET bool sum(const SumJob<T, I>& job, const Range& range) {
         }
         if (!inside) return false;
       }
-      const A scale = job.matrix.row_scale ? job.matrix.row_scale[row] : A{1};
-      finish<T>(job.activation, row, c, columns, job.features, scale, sums, job.y + row * job.features, job.stream);
+      for (int64_t f = 0; f < columns; f += kColumns)
+        finish<T>(job.activation, row, c + f, std::min(kColumns, columns - f), job.features, scale, sums + f,
+                  job.y + row * job.features, job.stream);
     }
   }
   return true;
