@@ -30,7 +30,7 @@ struct Range {
   int64_t row_begin, row_end, begin, end;
 };
 
-constexpr int64_t kColumns = 64;  // features summed at once, and the period of the dropout mask
+constexpr int64_t kColumns = 64;  // features that are shared out at once, and the period of the dropout mask
 
 // drop(relu(v + bias)). Dropout keeps what draws at least threshold of 2^32, times scale; see philox.inl.
 template <typename A>

@@ -31,7 +31,7 @@ ISA_INLINE bool extreme_row(const ExtremeJob<T, I>& job, int64_t row, int64_t c,
   for (int64_t e = begin; e < end; ++e) {
     const I j = matrix.col[e];
     if (!is_inside(j, matrix.columns)) return false;
-    fetch(job.x + c, job.x_stride, matrix, e, L * static_cast<int>(sizeof(T)));
+    fetch<L * sizeof(T)>(job.x + c, job.x_stride, matrix, e);
     const T* const from = job.x + j * job.x_stride + c;
     const Vec<A> value = (n < L ? load_some(from, n) : load(from)) * broadcast(scale * factor(matrix, e, j));
     const Mask<A> better = (Largest ? value > best : value < best) | ((value != value) & (best == best)) | (source < 0);
