@@ -1,6 +1,8 @@
 """How propagation, a training epoch and inference within a limit grow with the graph, from 10 k to 2.4 M nodes.
 
-Every size runs in a process of its own, from a CSR written before: time and memory are those of the work alone.
+Every size runs in a process of its own, from a CSR written before: time and memory are those of the work alone. The
+sizes take turns, several times over, for a machine's memory is not equally fast at all times: medians are reported,
+and the lowest and highest.
 The largest is of ogbn-products' size (2.45 M nodes, 124 M entries, 100 features, hidden 256, 47 classes) and runs
 inference within a stated limit; its whole process must stay within 8 GB.
 
@@ -28,6 +30,7 @@ WIDTH, DEGREE, TRAINED = 128, 14, 400_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--products", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--limit", default="6 GB", help="of the inference at products' size")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -36,20 +39,34 @@ def main() -> None:
     if options.worker:
         print(json.dumps(WORKERS[options.worker](options)))
         return
-    rows = []
-    for nodes in options.sizes:
-        rows.append(in_a_process("grow", nodes, nodes * DEGREE // 2, options))
-    if options.products:
-        rows.append(in_a_process("products", PRODUCTS["nodes"], PRODUCTS["entries"] // 2, options))
-    OUT.mkdir(parents=True, exist_ok=True)
-    write(options, rows)
-
-
-def in_a_process(worker: str, nodes: int, edges: int, options: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        store_csr(Path(folder), nodes, edges)
-        command = [sys.executable, __file__, "--worker", worker, "--folder", folder, "--limit", options.limit]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        folders = {nodes: Path(folder) / str(nodes) for nodes in options.sizes}
+        for nodes in options.sizes:
+            store_csr(folders[nodes], nodes, nodes * DEGREE // 2)
+        rounds = [
+            [in_a_process("grow", nodes, folders[nodes], options) for nodes in options.sizes]
+            for _ in range(options.rounds)
+        ]
+    rows = [middle(times) for times in zip(*rounds, strict=True)]
+    if options.products:
+        with tempfile.TemporaryDirectory() as folder:
+            store_csr(Path(folder), PRODUCTS["nodes"], PRODUCTS["entries"] // 2)
+            rows.append(in_a_process("products", PRODUCTS["nodes"], Path(folder), options))
+    OUT.mkdir(parents=True, exist_ok=True)
+    write(rows)
+
+
+def middle(rows: tuple[dict, ...]) -> dict:
+    """Of one size in every round."""
+    numbers = ("propagate_s", "epoch_s", "epoch_mib")
+    row = rows[0] | {key: median(row[key] for row in rows) for key in numbers if key in rows[0]}
+    times = [row["propagate_s"] for row in rows]
+    return row | {"propagate_least_s": min(times), "propagate_most_s": max(times)}
+
+
+def in_a_process(worker: str, nodes: int, folder: Path, options: argparse.Namespace) -> dict:
+    command = [sys.executable, __file__, "--worker", worker, "--folder", str(folder), "--limit", options.limit]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         raise SystemExit(f"{worker} with {nodes} nodes failed:\n{finished.stderr[-2000:]}")
     row = {"worker": worker, "nodes": nodes} | json.loads(finished.stdout.splitlines()[-1])
@@ -59,6 +76,7 @@ def in_a_process(worker: str, nodes: int, edges: int, options: argparse.Namespac
 
 def store_csr(folder: Path, nodes: int, edges: int) -> None:
     """A symmetric random graph with loops; degrees follow a power law, hubs lie anywhere."""
+    folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     weight = (1 - rng.random(nodes)) ** (-1 / 1.5)
     place = np.cumsum(np.minimum(weight, np.sqrt(nodes)))
@@ -151,7 +169,7 @@ def products(options: argparse.Namespace) -> dict:
 WORKERS = {"grow": grow, "products": products}
 
 
-def write(options: argparse.Namespace, rows: list[dict]) -> None:
+def write(rows: list[dict]) -> None:
     import torch
 
     from multipath_gcn.machine import describe
@@ -167,13 +185,15 @@ def write(options: argparse.Namespace, rows: list[dict]) -> None:
         "",
         f"Width {WIDTH}.",
         "",
-        "| nodes | entries | propagate ms | ns per entry | epoch s | ns per entry | MiB | bytes per node |",
+        "| nodes | entries | propagate ms | ns per entry | range | epoch s | ns per entry | MiB | bytes per node |",
     ]
-    lines += ["|---|---|---|---|---|---|---|---|"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
     grown = [row for row in rows if row["worker"] == "grow"]
     for row in grown:
         entries, time_, epoch = row["entries"], row["propagate_s"], row.get("epoch_s")
-        cells = [f"{row['nodes']:,}", f"{entries:,}", f"{time_ * 1e3:.1f}", f"{time_ / entries * 1e9:.1f}"]
+        cells = [f"{row['nodes']:,}", f"{entries:,}", f"{time_ * 1e3:.1f}", f"{per_entry(row):.1f}"]
+        ends = (row[f"propagate_{end}_s"] / entries * 1e9 for end in ("least", "most"))
+        cells.append(", ".join(f"{ns:.1f}" for ns in ends))
         if epoch:
             memory = row["epoch_mib"]
             cells += [
@@ -182,7 +202,12 @@ def write(options: argparse.Namespace, rows: list[dict]) -> None:
                 f"{memory:.0f}",
                 f"{memory * 2**20 / row['nodes']:.0f}",
             ]
-        lines.append("| " + " | ".join(cells + ["-"] * (8 - len(cells))) + " |")
+        lines.append("| " + " | ".join(cells + ["-"] * (9 - len(cells))) + " |")
+    large = [row for row in grown if row["nodes"] * WIDTH * 4 > 2 * last_level_cache()]
+    if large:
+        spread = max(map(per_entry, large)) / min(map(per_entry, large))
+        lines += ["", f"From {large[0]['nodes']:,} nodes on features exceed twice the last-level cache "]
+        lines[-1] += f"({last_level_cache() >> 20} MiB): most over least ns per entry {spread:.2f}."
     for row in rows:
         if row["worker"] == "products":
             lines += [
@@ -195,6 +220,16 @@ def write(options: argparse.Namespace, rows: list[dict]) -> None:
     plot(grown)
 
 
+def per_entry(row: dict) -> float:
+    """ns of a propagation"""
+    return row["propagate_s"] / row["entries"] * 1e9
+
+
+def last_level_cache() -> int:
+    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    return max(int(size.read_text().strip().removesuffix("K")) * 1024 for size in sizes)
+
+
 def plot(rows: list[dict]) -> None:
     import matplotlib
 
@@ -203,7 +238,7 @@ def plot(rows: list[dict]) -> None:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     nodes = [row["nodes"] for row in rows]
-    left.plot(nodes, [row["propagate_s"] / row["entries"] * 1e9 for row in rows], marker="o", label="propagation")
+    left.plot(nodes, [per_entry(row) for row in rows], marker="o", label="propagation")
     trained = [row for row in rows if "epoch_s" in row]
     left.plot(
         [r["nodes"] for r in trained], [r["epoch_s"] / r["entries"] * 1e9 for r in trained], marker="s", label="epoch"
