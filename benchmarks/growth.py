@@ -203,11 +203,12 @@ def write(rows: list[dict]) -> None:
                 f"{memory * 2**20 / row['nodes']:.0f}",
             ]
         lines.append("| " + " | ".join(cells + ["-"] * (9 - len(cells))) + " |")
-    large = [row for row in grown if row["nodes"] * WIDTH * 4 > 2 * last_level_cache()]
+    cache = last_level_cache()
+    large = [row for row in grown if cache and row["nodes"] * WIDTH * 4 > 2 * cache]
     if large:
         spread = max(map(per_entry, large)) / min(map(per_entry, large))
         lines += ["", f"From {large[0]['nodes']:,} nodes on features exceed twice the last-level cache "]
-        lines[-1] += f"({last_level_cache() >> 20} MiB): most over least ns per entry {spread:.2f}."
+        lines[-1] += f"({cache >> 20} MiB): most over least ns per entry {spread:.2f}."
     for row in rows:
         if row["worker"] == "products":
             lines += [
@@ -226,8 +227,9 @@ def per_entry(row: dict) -> float:
 
 
 def last_level_cache() -> int:
+    """Bytes, or 0 where the system does not say."""
     sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
-    return max(int(size.read_text().strip().removesuffix("K")) * 1024 for size in sizes)
+    return max((int(size.read_text().strip().removesuffix("K")) * 1024 for size in sizes), default=0)
 
 
 def plot(rows: list[dict]) -> None:

@@ -50,7 +50,6 @@ Tensor grad_of(const std::optional<Tensor>& dx, const Tensor& grad_, const Tenso
   const bool masks = check_kept(kept, grad_);
   const Tensor grad = rows_of(grad_);
   const int64_t rows = grad.size(0), features = grad.size(1);
-  if (dx) check_out(*dx, grad, {rows, features});
   Tensor dbias = torch::stable::new_empty(grad, {features});
   dispatch(grad.scalar_type(), "activate_grad", [&](auto element) {
     using T = decltype(element);

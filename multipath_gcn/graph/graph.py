@@ -294,7 +294,13 @@ class Graph:
         return self
 
     def take(self, rows: Tensor) -> "Graph":
-        """The matrix of the rows with these numbers (int64), where nodes are in the caller's order."""
+        """The matrix of the rows with these numbers (int64).
+
+        Raises:
+            ValueError: for a graph that was :meth:`reordered`.
+        """
+        if self.rank is not None:
+            raise ValueError("rows must be taken before the graph is reordered, got a reordered graph")
         return Graph._of(*order.with_rows(self, rows))
 
     def enter(self, x: "Tensor | Graph") -> "Tensor | Graph":

@@ -50,11 +50,12 @@ def permuted(graph, nodes: Tensor) -> tuple[tuple, Tensor]:
 
 def with_rows(matrix, rows: Tensor) -> tuple:
     """The parts of a matrix of these rows (int64) of another."""
-    count = matrix.rowptr.diff()[rows].long()
+    count = (matrix.rowptr[rows + 1] - matrix.rowptr[rows]).long()
     rowptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
     shift = matrix.rowptr[rows].long() - rowptr[:-1]
     entry = torch.arange(int(rowptr[-1]), device=rows.device) + shift.repeat_interleave(count)
     weight = None if matrix.weight is None else matrix.weight[entry]
     row_scale = None if matrix.row_scale is None else matrix.row_scale[rows]
     shape = (rows.numel(), matrix.shape[1])
-    return rowptr.to(matrix.rowptr.dtype), matrix.col[entry], weight, shape, row_scale, matrix.col_scale, False
+    index = csr.index_type(shape, entry.numel())
+    return rowptr.to(index), matrix.col[entry].to(index), weight, shape, row_scale, matrix.col_scale, False

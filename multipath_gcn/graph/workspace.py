@@ -9,7 +9,7 @@ import weakref
 import torch
 from torch import Tensor
 
-WASTE = 1.25  # a block serves what needs at least this part of it
+WASTE = 1.25  # a block is at most so many times as large as what it serves
 
 
 class Workspace:

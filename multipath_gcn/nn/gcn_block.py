@@ -68,8 +68,10 @@ class GCNBlock(nn.Module):
         """``before_skip`` is what comes before the skip connection, where that is known already; without
         a skip connection ``x`` may then be ``None``.
         """
+        if self.conv.explain:
+            raise ValueError("an explanation needs layers called with edges (GCNConv), got one called with a Graph")
         y = before_skip
-        if y is None and self.is_one_kernel() and not hooked(self.conv):
+        if y is None and self.is_one_kernel() and not hooked(self.conv) and not self.conv.is_watched():
             y = self.conv.activated(x, graph, self.activation, self.active_dropout)
         elif y is None:
             y = self.conv(x, graph)

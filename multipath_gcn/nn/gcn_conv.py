@@ -13,7 +13,7 @@ from multipath_gcn.graph.forms import SPARSE_LAYOUTS
 from multipath_gcn.nn.channel import ChannelLinear
 from multipath_gcn.nn.convolve import REDUCE, LinearTransform, after, convolve
 from multipath_gcn.nn.transform import build_transform
-from multipath_gcn.ops.features import Features, num_nodes, read
+from multipath_gcn.ops.features import Features, is_sparse, num_nodes, read
 
 
 class GCNConv(MessagePassing):
@@ -145,8 +145,8 @@ class GCNConv(MessagePassing):
             if self.flow == "target_to_source":
                 edge_index = edge_index.flip(0)
         elif self.normalize:
-            if self.improved and edge_weight is None:  # else PyG's loops would weigh 1
-                edge_weight = torch.ones(edge_index.size(1), device=edge_index.device)
+            if edge_weight is None:  # else PyG's loops would weigh 1 even if improved, and all be float32
+                edge_weight = torch.ones(edge_index.size(1), dtype=_weight_type(x), device=edge_index.device)
             options = self.improved, self.add_self_loops, self.flow
             edge_index, edge_weight = gcn_norm(edge_index, edge_weight, num_nodes(x), *options)
         y = LinearTransform(self.lin, self.out_channels)(x)
@@ -163,6 +163,10 @@ class GCNConv(MessagePassing):
 
 
 _HOOKS = [f"{part}_forward{when}" for part in ("propagate", "message", "aggregate") for when in ("", "_pre")]
+
+
+def _weight_type(x: Features) -> torch.dtype:
+    return torch.float32 if is_sparse(x) else torch.promote_types(x.dtype, torch.float32)
 
 
 def check_features(x: Any) -> None:

@@ -59,7 +59,8 @@ class MultiPathGCN(nn.Module):
         overlap: 0.5 if ``None``; must be ``None`` where no transform is sliding.
         stem_transform: what W is in the stem; ``None`` means dense, which takes any ``in_channels``.
         recompute: keeps nothing of what lies inside a path for backward, but computes it there again with the same
-            dropout (``torch.utils.checkpoint``): less memory for more time.
+            dropout (``torch.utils.checkpoint``). It takes more time, and less memory where several paths are long: the
+            inside of one is held at a time, and two tensors more while it is computed again.
 
     The first layers of all paths read H and run as one transform and one propagation.
 
@@ -206,8 +207,10 @@ class MultiPathGCN(nn.Module):
 
     def _is_spare(self, p: int, outputs: list[Tensor]) -> bool:
         """Whether nobody needs what path p has computed but the sum, which may then take its place."""
-        seen = not self.paths[p] or hooked(self.paths[p][-1])
-        return not seen and keeps_no_values(outputs[p]) and len({output.dtype for output in outputs}) == 1
+        if not self.paths[p] or not keeps_no_values(outputs[p]) or len({output.dtype for output in outputs}) > 1:
+            return False
+        last = self.paths[p][-1]
+        return type(last) is GCNBlock and "forward" not in vars(last) and not hooked(last, everywhere=True)
 
     def __repr__(self) -> str:
         given = {name: value for name, value in self.transform_options.items() if value not in (None, "dense")}

@@ -22,7 +22,9 @@ def row_tiles(rows: int) -> Iterator[slice]:
 
 
 def dense_rows(x: Features, tile: slice) -> Tensor:
-    return x.take(torch.arange(x.shape[0], device=x.device)[tile]).to_dense() if is_sparse(x) else x[tile]
+    if not is_sparse(x):
+        return x[tile]
+    return x.take(torch.arange(*tile.indices(x.shape[0]), device=x.device)).to_dense()
 
 
 class PathSum:

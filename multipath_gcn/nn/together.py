@@ -73,7 +73,9 @@ def _are_alike(blocks: Sequence[GCNBlock]) -> bool:
 def _kind(block: GCNBlock) -> tuple | None:
     """What layers must have in common to be computed together, or ``None`` for one that must be called itself."""
     conv, lin = block.conv, block.conv.lin
-    if type(conv) is not GCNConv or not block.is_one_kernel() or conv.bias is None or lin.bias is not None:
+    if type(conv) is not GCNConv or conv.is_watched() or not block.is_one_kernel():
+        return None
+    if conv.bias is None or lin.bias is not None:
         return None
     if type(lin).forward not in (Linear.forward, ChannelLinear.forward) or any(map(hooked, (block, conv, lin))):
         return None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.graph import Graph, cache
-from multipath_gcn.ops.activate import activate
+from multipath_gcn.ops.activate import activate, check_type
 from multipath_gcn.ops.propagate import propagate
 from multipath_gcn.ops.transposed import transposed
 
@@ -46,6 +46,7 @@ def num_nodes(x: Features) -> int:
 
 def sparse_linear(x: Graph, weight: Tensor) -> Tensor:
     """x Wᵀ, in the type that ``weight`` (O, F) has, under autocast too: a sum over few features stays exact."""
+    check_type("weight", weight)
     return propagate(x, transposed(weight))
 
 

@@ -91,9 +91,13 @@ class _TransformPropagate(torch.autograd.Function):
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # the gradient is to have one itself
             g, dbias = gradients(grad, kept, ctx.dropout, wants_bias)
+            if not (wants_x or wants_weight):
+                return None, None, dbias, *[None] * 4
             dt = OPS.propagate(g, *transposed, rowptr, col, w)
             return *_differentiable(x, weight, dt, ctx.windows), dbias, *[None] * 4
         dbias = OPS.activate_bias_grad(grad, kept, ctx.dropout) if wants_bias else None
+        if not (wants_x or wants_weight):
+            return None, None, dbias, *[None] * 4
         dt = ctx.workspace.empty((x.size(0), grad.size(1)), grad.dtype)
         OPS.propagate_out(dt, grad, *transposed, kept, ctx.dropout)
         dweight = _weight_grad(dt, x, ctx.windows) if wants_weight else None
@@ -121,7 +125,8 @@ class _TransformActivate(torch.autograd.Function):
         dx = ctx.workspace.empty(x.shape, x.dtype) if wants_x else None
         dweight = weight.new_zeros(weight.shape, dtype=wide) if wants_weight else None
         dbias = grad.new_zeros(grad.size(1), dtype=wide) if wants_bias else None
-        for rows in _row_tiles(grad):
+        # What is summed over tiles is rounded once for each: not where that is coarse.
+        for rows in _row_tiles(grad) if grad.dtype == wide else [slice(None)]:
             g, sums = gradients(grad[rows], kept[rows], ctx.dropout, wants_bias)
             if wants_bias:
                 dbias += sums

@@ -8,7 +8,7 @@ from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
 from torch_geometric.nn import GCNConv as PyGConv
 
 from multipath_gcn.graph import Graph
-from multipath_gcn.nn import GCNConv
+from multipath_gcn.nn import GCNConv, MultiPathGCN
 
 N = graphs.N
 X = torch.randn(N, 4, dtype=torch.float64)
@@ -97,3 +97,22 @@ def test_gnn_explainer_runs():
     found = explainer(X.float(), graphs.SIMPLE, index=2)
     assert found.edge_mask.shape == (graphs.SIMPLE.size(1),) and found.node_mask.shape == (N, 4)
     assert found.edge_mask.abs().sum() > 0
+
+
+def test_hooks_on_the_layers_of_a_network_are_called():
+    model, graph = MultiPathGCN(4, 6, 3, paths=((6, 6), (6,))).double(), Graph.normalized(graphs.SIMPLE, num_nodes=N)
+    expected, calls = model(X, graph), []
+    convs = [module for module in model.modules() if isinstance(module, GCNConv)]
+    for conv in convs:
+        conv.register_message_forward_hook(lambda module, *_: calls.append(module))
+    torch.testing.assert_close(model(X, graph), expected, rtol=1e-6, atol=1e-7)
+    assert set(calls) == set(convs)
+
+
+def test_a_network_refuses_the_edge_masks_of_an_explanation():
+    model = MultiPathGCN(4, 6, 3)
+    set_masks(model, torch.ones(graphs.SIMPLE.size(1)), graphs.SIMPLE)
+    with pytest.raises(ValueError, match=r"an explanation needs layers called with edges \(GCNConv\), got one"):
+        model(X.float(), graphs.SIMPLE)
+    clear_masks(model)
+    model(X.float(), graphs.SIMPLE)

@@ -9,14 +9,15 @@ from multipath_gcn.nn import MultiPathGCN
 from multipath_gcn.ops import graph_transform
 
 
+@pytest.mark.parametrize("paths", [((8, 8), (4, 8), ()), ((8, 8), (4, 8))], ids=str)
 @pytest.mark.parametrize("least", [0, 2**62])
-def test_recomputed_paths_have_the_same_gradients(monkeypatch, least):
+def test_recomputed_paths_have_the_same_gradients(monkeypatch, least, paths):
     monkeypatch.setattr(graph_transform, "LEAST", least)
     graph, x = Graph.normalized(graphs.SIMPLE, num_nodes=graphs.N), torch.randn(graphs.N, 8, requires_grad=True)
     found = []
     for recompute in (False, True):
         torch.manual_seed(0)
-        model = MultiPathGCN(8, 8, 3, paths=((8, 8), (4, 8), ()), dropout=0.5, recompute=recompute)
+        model = MultiPathGCN(8, 8, 3, paths=paths, dropout=0.5, recompute=recompute)
         torch.manual_seed(1)
         y = model(x, graph)
         found.append([y, *torch.autograd.grad(y.square().sum(), [x, *model.parameters()])])

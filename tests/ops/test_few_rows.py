@@ -91,3 +91,31 @@ def test_batched_gradients_take_the_usual_way():
     grads = torch.stack([few_grad(FEW["some"], 24), few_grad([1], 24)])
     (got,) = torch.autograd.grad(y, weight, grads, is_grads_batched=True)
     torch.testing.assert_close(got, grads.mT @ x.detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("layout", ["rows", "strided rows", "image"])
+@pytest.mark.parametrize("channels", [24, 64, 150])
+def test_kernels_take_few_rows_of_any_width_type_and_layout(channels, layout, dtype):
+    """Against the same with a small value in every row, which is left out again."""
+    windows = ChannelWindows.sliding(40, channels, 2, "1/3")
+    start, order = windows.on("cpu")
+    weight = torch.randn(channels, windows.width).to(dtype)
+    x, grad = torch.randn(ROWS, 40).to(dtype), torch.full((ROWS, channels), -0.0, dtype=dtype)
+    grad[[0, 7, 299], -1] = torch.tensor([1.0, -2.0, 3.0], dtype=dtype)  # the last channel alone
+    rows = torch.tensor([0, 7, 299])
+    few_dx = OPS.channel_transform_input_grad(grad[rows], weight, start, order, 40, -1)
+    few_dweight = OPS.channel_transform_weight_grad(grad[rows], x[rows], start, order, windows.width, -1)
+    dim = -1
+    if layout == "strided rows":
+        x, grad = (torch.cat([t, t], dim=1)[:, : t.size(1)] for t in (x, grad))
+    elif layout == "image":
+        x, grad = (t.view(1, 15, 20, -1).permute(0, 3, 1, 2) for t in (x, grad))
+        dim = 1
+    dx = OPS.channel_transform_input_grad(grad, weight, start, order, 40, dim)
+    dx = dx if dim == -1 else dx.permute(0, 2, 3, 1).reshape(ROWS, 40)
+    near = 1e-2 if dtype is torch.bfloat16 else 1e-5
+    torch.testing.assert_close(dx[rows], few_dx, rtol=near, atol=near)
+    assert not dx[1:7].any() and not dx[8:299].any()
+    dweight = OPS.channel_transform_weight_grad(grad, x, start, order, windows.width, dim)
+    torch.testing.assert_close(dweight, few_dweight, rtol=near, atol=near)

@@ -84,6 +84,38 @@ def test_a_sum_of_paths_takes_the_place_of_one_that_nobody_has_seen(monkeypatch)
     torch.testing.assert_close(*seen[0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("frozen", ["weights", "biases", "nothing"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_frozen_parameters_and_narrow_types(monkeypatch, frozen, dtype):
+    torch.manual_seed(0)
+    graph, found = Graph.normalized(torch.randint(0, 300, (2, 2000)), num_nodes=300), []
+    x, model = torch.randn(300, 16), MultiPathGCN(16, 16, 4, paths=((16, 16), (8, 16)))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.endswith({"weights": "weight", "biases": "bias"}.get(frozen, "-")))
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    monkeypatch.setattr(graph_transform, "TILE", 100)
+    for least in (0, 2**62):
+        monkeypatch.setattr(graph_transform, "LEAST", least)
+        with torch.autocast("cpu", dtype, enabled=dtype is torch.bfloat16):
+            y = model(x, graph)
+        found.append(torch.autograd.grad(y.float().square().sum(), wanted))
+    for ours, theirs in zip(*found, strict=True):
+        near = 2e-2 if dtype is torch.bfloat16 else 1e-5
+        torch.testing.assert_close(ours, theirs, rtol=near, atol=near * theirs.abs().max().item())
+
+
+def test_a_hook_on_all_modules_keeps_what_it_has_seen(monkeypatch):
+    monkeypatch.setattr(graph_transform, "LEAST", 0)
+    graph, model = Graph.normalized(BOTH, num_nodes=graphs.N), MultiPathGCN(6, 8, 3, paths=((8, 8), (4, 8)))
+    seen = []
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda module, args, y: seen.append((y, y.clone())))
+    try:
+        model(torch.randn(graphs.N, 6), graph)
+    finally:
+        handle.remove()
+    assert len(seen) > 4 and all(torch.equal(*pair) for pair in seen)
+
+
 def test_the_workspace_is_used_again_and_belongs_to_its_graph(monkeypatch):
     monkeypatch.setattr(graph_transform, "LEAST", 0)
     graph = Graph.normalized(BOTH, num_nodes=graphs.N)

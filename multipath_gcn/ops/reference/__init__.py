@@ -59,8 +59,8 @@ def define() -> None:
         for schema in schemas:
             LIBRARY.define(schema)
     for device in ("CPU", "CUDA"):
-        plain = torch.autocast(device.lower(), enabled=False)  # a kernel is below autocast
         for name, function in functions(device).items():
+            plain = torch.autocast(device.lower(), enabled=False)  # a kernel is below autocast
             LIBRARY.impl(name, plain(function), device)
 
 

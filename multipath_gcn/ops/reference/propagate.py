@@ -20,8 +20,9 @@ def propagate(x, rowptr, col, weight, row_scale, col_scale, rowptr_t, col_t, wei
 
 
 def propagate_out(out, x, rowptr, col, weight, row_scale, col_scale, kept, dropout) -> None:
-    x = x if kept is None else activate_grad(x, kept, dropout)[0]
-    out.copy_(propagate(x, rowptr, col, weight, row_scale, col_scale, None, None, None))
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    wide = wide if kept is None else activate_grad(wide, kept, dropout)[0]
+    out.copy_(propagate(wide, rowptr, col, weight, row_scale, col_scale, None, None, None))
 
 
 def propagate_activated(
