@@ -1,6 +1,7 @@
 #include "channel_transform.h"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
 
 namespace multipath_gcn {
 namespace avx512 {

@@ -121,15 +121,47 @@ ISA_INLINE void stream(T* p, Vec<Accumulator<T>> v) {
 #endif
 }
 
-// The first n lanes; the others are 0.
+// The first n lanes; the others are 0. Memory past them is not touched.
+#if VECTOR_BYTES == 64
+ISA_INLINE uint32_t first_lanes(int64_t n) { return (uint32_t{1} << n) - 1; }
+#elif VECTOR_BYTES == 32 && defined(__x86_64__)
+template <typename A>
+ISA_INLINE __m256i first_lanes(int64_t n) {
+  using Lane = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
+  typename VectorOf<A>::mask lane;
+  for (int l = 0; l < kLanes<A>; ++l) lane[l] = l;
+  return reinterpret_cast<__m256i>(lane < static_cast<Lane>(n) - typename VectorOf<A>::mask{});
+}
+#endif
+
 template <typename T>
 ISA_INLINE Vec<Accumulator<T>> load_some(const T* p, int64_t n) {
+#if VECTOR_BYTES == 64
+  if constexpr (sizeof(T) == 4) return reinterpret_cast<Vec<Accumulator<T>>>(_mm512_maskz_loadu_ps(first_lanes(n), p));
+  if constexpr (sizeof(T) == 8) return reinterpret_cast<Vec<Accumulator<T>>>(_mm512_maskz_loadu_pd(first_lanes(n), p));
+  if constexpr (sizeof(T) == 2) {
+    const Half16 half = reinterpret_cast<Half16>(_mm256_maskz_loadu_epi16(first_lanes(n), p));
+    return reinterpret_cast<Vec<Accumulator<T>>>(__builtin_convertvector(half, Word) << 16);
+  }
+#elif VECTOR_BYTES == 32 && defined(__x86_64__)
+  if constexpr (std::is_same_v<T, float>) return reinterpret_cast<Vec<float>>(_mm256_maskload_ps(p, first_lanes<float>(n)));
+  if constexpr (std::is_same_v<T, double>) return reinterpret_cast<Vec<double>>(_mm256_maskload_pd(p, first_lanes<double>(n)));
+#endif
   T lanes[kLanes<Accumulator<T>>] = {};
   __builtin_memcpy(lanes, p, n * sizeof(T));
   return load(lanes);
 }
 template <typename T>
 ISA_INLINE void store_some(T* p, Vec<Accumulator<T>> v, int64_t n) {
+#if VECTOR_BYTES == 64
+  if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_ps(p, first_lanes(n), reinterpret_cast<__m512>(v));
+  if constexpr (sizeof(T) == 8) return _mm512_mask_storeu_pd(p, first_lanes(n), reinterpret_cast<__m512d>(v));
+  if constexpr (sizeof(T) == 2)
+    return _mm256_mask_storeu_epi16(p, first_lanes(n), reinterpret_cast<__m256i>(to_bfloat16(reinterpret_cast<Vec<float>>(v))));
+#elif VECTOR_BYTES == 32 && defined(__x86_64__)
+  if constexpr (std::is_same_v<T, float>) return _mm256_maskstore_ps(p, first_lanes<float>(n), reinterpret_cast<__m256>(v));
+  if constexpr (std::is_same_v<T, double>) return _mm256_maskstore_pd(p, first_lanes<double>(n), reinterpret_cast<__m256d>(v));
+#endif
   T lanes[kLanes<Accumulator<T>>];
   store(lanes, v);
   __builtin_memcpy(p, lanes, n * sizeof(T));
