@@ -19,6 +19,12 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
       "channel_transform_packed(Tensor x, Tensor packed, Tensor? bias, Tensor start, Tensor order, "
       "int out_channels, int width, int channel_dim, bool relu) -> Tensor");
 
+  // Grouped convolution of images; padding is above, below, left, right
+#define CONV "int[] stride, int[] padding, int[] dilation, int groups"
+  m.def("grouped_conv2d(Tensor x, Tensor weight, Tensor? bias, " CONV ", bool relu) -> Tensor");
+  m.def("grouped_conv2d_input_grad(Tensor grad, Tensor weight, int[] size, " CONV ") -> Tensor");
+  m.def("grouped_conv2d_weight_grad(Tensor grad, Tensor x, int[] kernel_size, " CONV ") -> Tensor");
+
   // Sparse matrices in CSR, A[i, j] = row_scale[i] weight[e] col_scale[j], what is None being 1, and their transposes:
   // y[i, f] = sum_j A[i, j] x[j, f]; the same with drop(relu(y + bias)) and a bit for every value that has a slope
 #define MATRIX "Tensor rowptr, Tensor col, Tensor? weight, Tensor? row_scale, Tensor? col_scale"

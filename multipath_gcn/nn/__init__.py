@@ -8,12 +8,14 @@ from multipath_gcn.nn.channel import (
     SlidingChannelLinear,
 )
 from multipath_gcn.nn.gcn_conv import GCNConv
+from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.multipath_gcn import MultiPathGCN
 
 __all__ = [
     "ChannelConv2d",
     "ChannelLinear",
     "GCNConv",
+    "GroupedConv2d",
     "GroupedLinear",
     "MultiPathGCN",
     "SlidingChannelConv2d",

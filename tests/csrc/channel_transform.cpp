@@ -284,6 +284,7 @@ int check_all(const char* isa, int64_t count) {
   try {
     check_far_elements();
     check_propagation(count);
+    check_convolution(count);
     check<float>("float32", count);
     check<double>("float64", count);
     check<BFloat16>("bfloat16", count);

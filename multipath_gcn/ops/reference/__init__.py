@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import torch
 
-from multipath_gcn.ops.reference import activate, channel_transform, propagate, transposed
+from multipath_gcn.ops.reference import activate, channel_transform, grouped_conv2d, propagate, transposed
 from multipath_gcn.ops.reference.channel_transform import memory_format as memory_format
 
 LIBRARY = None  # keeps what define() registered
 
 _MATRIX = "Tensor rowptr, Tensor col, Tensor? weight, Tensor? row_scale, Tensor? col_scale"
 _TRANSPOSED = "Tensor? rowptr_t, Tensor? col_t, Tensor? weight_t"
+_CONV = "int[] stride, int[] padding, int[] dilation, int groups"
 _ACTIVATION = "Tensor? bias, bool relu, float dropout, Tensor? seed"
 
 # The operators of csrc/library.cpp, by the module that defines them; a test compares the two.
@@ -46,6 +47,11 @@ SCHEMAS = {
         f"activate_out(Tensor(a!) out, Tensor x, {_ACTIVATION}) -> Tensor",
         "activate_bias_grad(Tensor grad, Tensor kept, float dropout) -> Tensor",
         "combine(Tensor[] parts, float scale) -> Tensor",
+    ),
+    grouped_conv2d: (
+        f"grouped_conv2d(Tensor x, Tensor weight, Tensor? bias, {_CONV}, bool relu) -> Tensor",
+        f"grouped_conv2d_input_grad(Tensor grad, Tensor weight, int[] size, {_CONV}) -> Tensor",
+        f"grouped_conv2d_weight_grad(Tensor grad, Tensor x, int[] kernel_size, {_CONV}) -> Tensor",
     ),
     transposed: ("transposed(Tensor x) -> Tensor",),
 }

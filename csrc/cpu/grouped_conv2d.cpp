@@ -1,0 +1,126 @@
+// CPU kernels of grouped_conv2d and its gradients: checks, dtype, threads. The arithmetic is in kernels/.
+#include <torch/csrc/stable/library.h>
+
+#include "../check_conv.h"
+#include "../kernels/grouped_conv2d.h"
+#include "dtype.h"
+#include "huge_pages.h"
+
+namespace multipath_gcn {
+namespace {
+
+using torch::stable::get_num_threads;
+using torch::stable::parallel_for;
+
+template <typename T>
+Images<T> images_of(const Tensor& t) {
+  return {static_cast<T*>(const_cast<void*>(t.const_data_ptr())),
+          t.size(0), t.size(1), t.size(2), t.size(3), t.stride(0), t.stride(1), t.stride(2), t.stride(3)};
+}
+
+// Contiguous, and of the type that sums are kept in.
+template <typename T>
+class Weight {
+ public:
+  explicit Weight(const Tensor& t) : tensor_(torch::stable::contiguous(t)) {
+    if constexpr (!std::is_same_v<T, Accumulator<T>>) {
+      const T* const data = static_cast<const T*>(tensor_.const_data_ptr());
+      for (int64_t i = 0; i < tensor_.numel(); ++i) wide_.push_back(widen(data[i]));
+    }
+  }
+  const Accumulator<T>* data() const {
+    return wide_.empty() ? static_cast<const Accumulator<T>*>(tensor_.const_data_ptr()) : wide_.data();
+  }
+
+ private:
+  Tensor tensor_;
+  std::vector<Accumulator<T>> wide_;
+};
+
+Tensor empty_images(const Tensor& like, const std::vector<int64_t>& sizes) {
+  const auto format = channels_last(like) ? torch::headeronly::MemoryFormat::ChannelsLast
+                                          : torch::headeronly::MemoryFormat::Contiguous;
+  return on_huge_pages(torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt, format));
+}
+
+template <typename T>
+void run(const ConvPass& pass, const ConvShape& shape, const Tensor& x, const Weight<T>& weight, bool transposed,
+         const Accumulator<T>* bias, bool relu, const Tensor& y) {
+  using A = Accumulator<T>;
+  const ConvKernels<T>& kernels = conv_kernels<T>();
+  const Tape tape = tape_of(pass, sizeof(A), kernels.lanes);
+  const ConvWeight<A> taps = weight_for(pass, shape, weight.data(), transposed);
+  const ConvJob<T> job{images_of<const T>(x), images_of<T>(y), &pass, &tape, &taps, bias, relu};
+  parallel_for(0, job.tasks(), 1, [&](int64_t begin, int64_t end) { kernels.run(job, begin, end); });
+}
+
+Tensor grouped_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, std::vector<int64_t> stride,
+                      std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups, bool relu) {
+  check_images("x", x);
+  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), weight, stride, padding, dilation, groups);
+  check_like("weight", weight, x);
+  check_conv_bias(bias, x, weight.size(0));
+  Tensor y = empty_images(x, {x.size(0), weight.size(0), shape.out[0], shape.out[1]});
+  if (y.numel() == 0) return y;
+  dispatch(x.scalar_type(), "grouped_conv2d", [&](auto element) {
+    using T = decltype(element);
+    std::vector<Accumulator<T>> wide;
+    if (bias) wide = widened<T>(*bias);
+    run<T>(forward_pass(shape), shape, x, Weight<T>(weight), false, bias ? wide.data() : nullptr, relu, y);
+  });
+  return y;
+}
+
+Tensor input_grad(const Tensor& grad, const Tensor& weight, std::vector<int64_t> size, std::vector<int64_t> stride,
+                  std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups) {
+  check_images("grad", grad);
+  STD_TORCH_CHECK(size.size() == 2 && size[0] >= 0 && size[1] >= 0, "size must be a height and a width");
+  const ConvShape shape = conv_shape({size[0], size[1]}, weight.dim() == 4 ? weight.size(1) * groups : 0, weight, stride, padding,
+                                     dilation, groups);
+  check_like("weight", weight, grad);
+  check_grad(grad, grad.size(0), weight.size(0), shape);
+  Tensor dx = empty_images(grad, {grad.size(0), weight.size(1) * groups, size[0], size[1]});
+  if (dx.numel() == 0) return dx;
+  dispatch(grad.scalar_type(), "grouped_conv2d_input_grad", [&](auto element) {
+    using T = decltype(element);
+    const Weight<T> taps(weight);
+    for (const ConvPass& pass : input_grad_passes(shape)) run<T>(pass, shape, grad, taps, true, nullptr, false, dx);
+  });
+  return dx;
+}
+
+Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> kernel_size, std::vector<int64_t> stride,
+                   std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups) {
+  check_images("x", x);
+  check_images("grad", grad);
+  check_like("grad", grad, x);
+  STD_TORCH_CHECK(kernel_size.size() == 2 && groups >= 1, "kernel_size must be a height and a width, and groups at least 1");
+  Tensor dweight = torch::stable::new_empty(x, {grad.size(1), x.size(1) / groups, kernel_size[0], kernel_size[1]});
+  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), dweight, stride, padding, dilation, groups);
+  check_grad(grad, x.size(0), grad.size(1), shape);
+  if (dweight.numel() == 0) return dweight;
+  dispatch(x.scalar_type(), "grouped_conv2d_weight_grad", [&](auto element) {
+    using T = decltype(element);
+    using A = Accumulator<T>;
+    const ConvKernels<T>& kernels = conv_kernels<T>();
+    const ConvPass pass = forward_pass(shape);
+    const Tape tape = tape_of(pass, sizeof(A), kernels.lanes);
+    std::vector<A> sums(dweight.numel());
+    ConvWeightGradJob<T> job{images_of<const T>(x), images_of<const T>(grad), &pass, &tape, sums.data(), 1};
+    const int64_t blocks = (shape.filters + kConvFilters - 1) / kConvFilters;
+    job.slices = std::min(blocks, (2 * int64_t{get_num_threads()} + groups - 1) / groups);
+    parallel_for(0, job.tasks(), 1, [&](int64_t begin, int64_t end) { kernels.weight_grad(job, begin, end); });
+    T* const out = static_cast<T*>(dweight.mutable_data_ptr());
+    for (size_t i = 0; i < sums.size(); ++i) out[i] = narrow<T>(sums[i]);
+  });
+  return dweight;
+}
+
+STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CPU, m) {
+  m.impl("grouped_conv2d", TORCH_BOX(&grouped_conv2d));
+  m.impl("grouped_conv2d_input_grad", TORCH_BOX(&input_grad));
+  m.impl("grouped_conv2d_weight_grad", TORCH_BOX(&weight_grad));
+}
+
+}  // namespace
+}  // namespace multipath_gcn

@@ -1,0 +1,15 @@
+// Everything about convolution that is compiled once per instruction set.
+#include "simd.inl"
+#include "bits.inl"
+#include "grouped_conv2d.inl"
+#include "grouped_conv2d_weight_grad.inl"
+
+template <typename T>
+const ConvKernels<T>& conv_table() {
+  static const ConvKernels<T> kernels{kLanes<Accumulator<T>>, conv<T>, conv_weight_grad<T>};
+  return kernels;
+}
+
+template const ConvKernels<float>& conv_table();
+template const ConvKernels<double>& conv_table();
+template const ConvKernels<BFloat16>& conv_table();

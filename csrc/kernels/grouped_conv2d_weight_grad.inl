@@ -1,0 +1,102 @@
+// dweight[k, tap] = sum_{n, p} grad[k, p] tape[p + offset(tap)], the gradient laid out with the tape's pitch and zeros where no
+// output is. A vector of partial sums for some filters and some taps stays in registers while the positions pass, and is added
+// up over its lanes at the end: whatever the number of threads, a group's filters are summed by one, in one order.
+
+// Taps at once: sums, a vector of each filter's gradient and one of the tape fit the registers.
+template <int K>
+constexpr int kConvTaps = (kConvRegisters - K - 1) / K < 9 ? (kConvRegisters - K - 1) / K : 9;
+
+template <int K, int N, typename A>
+ISA_INLINE void products(const A* tape, const int64_t* offsets, const A* grad, int64_t grad_plane, int64_t vectors, A* partial,
+                         int64_t filter_stride) {
+  constexpr int L = kLanes<A>;
+  Vec<A> sum[K][N];
+#pragma GCC unroll 4
+  for (int k = 0; k < K; ++k)
+#pragma GCC unroll 16
+    for (int t = 0; t < N; ++t) sum[k][t] = load(partial + k * filter_stride + t * L);
+  for (int64_t v = 0; v < vectors; ++v) {
+    Vec<A> g[K];
+#pragma GCC unroll 4
+    for (int k = 0; k < K; ++k) g[k] = load(grad + k * grad_plane + v * L);
+#pragma GCC unroll 16
+    for (int t = 0; t < N; ++t) {
+      const Vec<A> x = load(tape + offsets[t] + v * L);
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k) multiply_add(sum[k][t], g[k], x);
+    }
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < K; ++k)
+#pragma GCC unroll 16
+    for (int t = 0; t < N; ++t) store(partial + k * filter_stride + t * L, sum[k][t]);
+}
+
+template <int K, int N, typename A>
+ISA_INLINE void products_of(int64_t wanted, const A* tape, const int64_t* offsets, const A* grad, int64_t grad_plane,
+                            int64_t vectors, A* partial, int64_t filter_stride) {
+  if (wanted == N) return products<K, N>(tape, offsets, grad, grad_plane, vectors, partial, filter_stride);
+  if constexpr (N > 1) products_of<K, N - 1>(wanted, tape, offsets, grad, grad_plane, vectors, partial, filter_stride);
+}
+
+template <int K, typename A>
+ISA_TARGET void all_taps(const A* tape, const int64_t* offsets, int64_t taps, const A* grad, int64_t grad_plane, int64_t vectors,
+                         A* partial) {
+  constexpr int L = kLanes<A>, most = kConvTaps<K>;
+  const int64_t parts = (taps + most - 1) / most;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t begin = taps * part / parts, end = taps * (part + 1) / parts;
+    products_of<K, most>(end - begin, tape, offsets + begin, grad, grad_plane, vectors, partial + begin * L, taps * L);
+  }
+}
+
+template <typename T>
+ISA_TARGET void conv_weight_grad(const ConvWeightGradJob<T>& job, int64_t task_begin, int64_t task_end) {
+  using A = Accumulator<T>;
+  constexpr int L = kLanes<A>;
+  const ConvPass& pass = *job.pass;
+  const Tape& tape = *job.tape;
+  const int64_t taps = static_cast<int64_t>(pass.taps.size());
+  const int64_t grad_plane = (tape.rows * tape.pitch + L - 1) / L * L;
+  const int64_t most = (pass.filters + job.slices - 1) / job.slices;
+  const Columns columns(pass.size[1], job.grad.pixel_stride, 0, 1, tape.pitch);
+  std::vector<A> memory(tape.size + most * grad_plane + L + most * taps * L);  // zeros: all of it is multiplied
+  A* const source = memory.data();
+  A* const grad = source + tape.size;
+  A* const partial = grad + most * grad_plane + L;
+  for (int64_t task = task_begin; task < task_end; ++task) {
+    const int64_t g = task / job.slices, slice = task % job.slices;
+    const int64_t first = pass.filters * slice / job.slices, filters = pass.filters * (slice + 1) / job.slices - first;
+    if (filters == 0) continue;
+    std::fill(partial, partial + filters * taps * L, A{0});
+    for (int64_t n = 0; n < job.x.batch; ++n)
+      for (int64_t row = 0; row < pass.size[0]; row += tape.rows) {
+        const int64_t rows = std::min(tape.rows, pass.size[0] - row);
+        const int64_t vectors = (rows * tape.pitch + L - 1) / L;
+        fill_tape(pass, tape, job.x, n, g, row, rows, source);
+        for (int64_t f = 0; f < filters; ++f) {
+          const T* from = job.grad.data + n * job.grad.batch_stride + (g * pass.filters + first + f) * job.grad.channel_stride +
+                          row * job.grad.row_stride;
+          A* to = grad + f * grad_plane;
+          for (int64_t i = 0; i < rows; ++i, from += job.grad.row_stride, to += tape.pitch)
+            tape_row(from, columns, tape.pitch, to);
+          std::fill(to, grad + f * grad_plane + vectors * L, A{0});
+        }
+        for (int64_t f = 0; f < filters; f += kConvFilters) {
+          const A* const from = grad + f * grad_plane;
+          A* const sums = partial + f * taps * L;
+          switch (std::min(kConvFilters, filters - f)) {
+            case 1: all_taps<1>(source, tape.offsets.data(), taps, from, grad_plane, vectors, sums); break;
+            case 2: all_taps<2>(source, tape.offsets.data(), taps, from, grad_plane, vectors, sums); break;
+            case 3: all_taps<3>(source, tape.offsets.data(), taps, from, grad_plane, vectors, sums); break;
+            default: all_taps<4>(source, tape.offsets.data(), taps, from, grad_plane, vectors, sums);
+          }
+        }
+      }
+    for (int64_t i = 0; i < filters * taps; ++i) {
+      A total = 0;
+      for (int l = 0; l < L; ++l) total += partial[i * L + l];
+      job.weight_grad[(g * pass.filters + first) * taps + i] = total;
+    }
+  }
+}
