@@ -60,8 +60,8 @@ class Structure:
 
     def of(self, rowptr: Tensor, col: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
         now = versions(rowptr, col)
-        if now is None:
-            return transposed(rowptr, col, shape)
+        if now is None:  # inside a trace, for one, which takes the places for what they were
+            return transposed(rowptr, col, shape) if self._found is None else self._found
         if self._found is None or now != self._seen:
             self._found, self._seen = lasting(lambda: transposed(rowptr, col, shape)), now
         return self._found

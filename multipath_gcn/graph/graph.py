@@ -44,8 +44,9 @@ class Graph:
         rank: int64 [N], where a node stands inside a graph that was :meth:`reordered`, else ``None``.
 
     What is made of a graph is kept until one of its arrays is changed in place, which PyTorch counts. Not counted, and
-    not noticed, is what is written through ``.data``, NumPy or another library, nor what changes under a compiled
-    function. Other arrays are another graph: none can be assigned, but :meth:`with_weight` makes one.
+    not noticed, is what is written through ``.data``, NumPy or another library, nor another ``rowptr`` or ``col``
+    under a compiled function, which sees other weights and scales. Other arrays are another graph: none can be
+    assigned, but :meth:`with_weight` makes one.
 
     Raises:
         ValueError: for parts that are no such matrix.
@@ -181,7 +182,7 @@ class Graph:
     def symmetric(self) -> bool:
         """Whether the matrix is known to equal its transpose: found when it was built, void once it is changed."""
         now = self.state
-        return self._symmetric and (now is None or now == self._built)
+        return self._symmetric and (now == self._built if now is not None else self.weight is None)
 
     @property
     def requires_grad(self) -> bool:
@@ -212,9 +213,14 @@ class Graph:
     def with_weight(self, weight: Tensor) -> "Graph":
         """The same entries with other weights [nnz]; what is known of their places is shared."""
         _check_values("weight", weight, self.num_entries, self.device)
-        graph = Graph._of(self.rowptr, self.col, weight, self.shape, self.row_scale, self.col_scale, False)
+        return self._at_same_places(weight, self.row_scale, self.col_scale)._ordered_as(self)
+
+    def _at_same_places(
+        self, weight: OptTensor, row_scale: OptTensor, col_scale: OptTensor, symmetric=False
+    ) -> "Graph":
+        graph = Graph._of(self.rowptr, self.col, weight, self.shape, row_scale, col_scale, symmetric)
         graph._structure = self._structure
-        return graph._ordered_as(self)
+        return graph
 
     def to_dense(self) -> Tensor:
         """The matrix with all its zeros."""
@@ -238,8 +244,7 @@ class Graph:
     def _averaged(self) -> "Graph":
         scale = self.rowptr.diff().clamp(min=1).double().reciprocal()
         scale = scale if self.row_scale is None else scale * self.row_scale
-        parts = self.rowptr, self.col, self.weight, self.shape, scale, self.col_scale, False
-        return Graph._of(*parts)._ordered_as(self)
+        return self._at_same_places(self.weight, scale, self.col_scale)._ordered_as(self)
 
     def operands(self, dtype: torch.dtype, gradient: bool = True) -> tuple[Tensor | None, ...]:
         """The matrix as operators take it for features of a type: rowptr, col, weight, row_scale, col_scale.
@@ -316,7 +321,10 @@ class Graph:
     @property
     def inner(self) -> "Graph":
         """The matrix for features that have entered."""
-        return self if self.rank is None else self._keep("inner", lambda: Graph._of(*self._parts()))
+        return self if self.rank is None else self._keep("inner", self._inner)
+
+    def _inner(self) -> "Graph":
+        return self._at_same_places(self.weight, self.row_scale, self.col_scale, self.symmetric)
 
     def to(self, device: torch.device | str) -> "Graph":
         """The same graph on ``device``."""
@@ -335,8 +343,8 @@ class Graph:
         if self.requires_grad:  # it belongs to one backward pass
             return make()
         now = self.state
-        if now is None:  # inside a trace, which takes the graph as it is: what was made before serves
-            return self._made[key] if key in self._made else make()
+        if now is None:  # inside a trace, for one: what was made before may be of other values
+            return make()
         if now != self._made_of:
             self._made, self._made_of = {}, now
         if key not in self._made:

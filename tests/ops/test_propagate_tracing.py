@@ -70,6 +70,31 @@ def test_compile(name, reduce, used):
     torch.testing.assert_close(torch.autograd.grad(y.square().sum(), inputs), theirs)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+@pytest.mark.parametrize("kind", ["directed", "symmetric", "reordered", "unweighted"])
+def test_compiled_gradients_are_of_the_weights_and_scales_as_they_are(kind, reduce, when):
+    edges, weight = torch.tensor([[0, 1, 1, 2, 3, 0], [1, 0, 2, 1, 0, 3]]), torch.tensor([0.5, 0.5, 2.0, 2.0, 3.0, 3.0])
+    step = 2 if kind == "directed" else 1
+    weight = None if kind == "unweighted" else weight[::step]
+    graph = Graph.normalized(edges[:, ::step], weight, num_nodes=graphs.N)
+    assert graph.symmetric == (kind != "directed")
+    graph = graph.reordered("degree") if kind == "reordered" else graph
+    inputs = torch.randn(graphs.N, 3, requires_grad=True), torch.randn(3, requires_grad=True)
+    f = torch.compile(call(graph, reduce), fullgraph=True, backend="aot_eager")
+    torch.autograd.grad(call(graph, reduce)(*inputs).sum(), inputs)  # what is made of the graph is kept
+    if when == "after":
+        torch.autograd.grad(f(*inputs).sum(), inputs)
+    with torch.no_grad():
+        values = graph.row_scale if graph.weight is None else graph.weight
+        values.mul_(torch.arange(1.0, values.numel() + 1))  # of weights, that undoes symmetry
+    grad, results = torch.randn(graphs.N, 3), []
+    for function in (f, call(graph, reduce)):  # in this order: the latter makes anew what is kept
+        y = function(*inputs)
+        results.append([y, *torch.autograd.grad(y, inputs, grad)])
+    torch.testing.assert_close(*results)
+
+
 def test_compiled_dropout_draws_anew():
     graph, x = GRAPHS["directed"](), torch.ones(graphs.N, 64)
     f = torch.compile(lambda x: propagate(graph, x, dropout=0.5), fullgraph=True, backend="aot_eager")
