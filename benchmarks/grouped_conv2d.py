@@ -11,28 +11,26 @@ wrong one ends the run. A library that is not installed, or fails on a layer, is
 compared with PyTorch only. turns.py says how libraries are kept from disturbing each other.
 
 Writes NAME.csv (milliseconds), NAME.json (machine), NAME.md (goals, tables) and NAME.png to --out; the columns are told
-in grouped_conv2d_report.py. Memory, alike for all: huge pages, and what is freed is used again (multipath_epoch.PAGES).
+in grouped_conv2d_report.py. Memory, alike for all: huge pages, and what is freed is used again (turns.restart).
 """
 
 import argparse
-import os
 import re
 import sys
 import time
 from importlib import metadata
 from pathlib import Path
 
-from multipath_epoch import PAGES
+import turns
 
-if __name__ == "__main__" and sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-    os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | PAGES)
+if __name__ == "__main__":
+    turns.restart()
 
 import grouped_conv2d_others as others
 import grouped_conv2d_peers as peers
 import pandas as pd
 import timing
 import torch
-import turns
 from grouped_conv2d_cases import BATCHES, QUICK, Inputs, Layer, layers
 from grouped_conv2d_peers import OURS, TORCH
 from grouped_conv2d_report import DEARER, WAYS, add_figures, plot, summary, write
@@ -179,7 +177,7 @@ def main() -> None:
     name = f"{'quick_' if options.quick else ''}cpu_{options.dtype}"
     options.out.mkdir(parents=True, exist_ok=True)
     wanted = {peer: others.MODULES[peer] for peer in options.peers}
-    rounds = (3, 7) if options.quick else (5, 15)
+    rounds = (3, 5) if options.quick else (5, 11)
     with turns.Libraries(wanted if options.dtype == "float32" else {}) as libraries:
         bench = Bench(libraries, options.threads, DTYPES[options.dtype], options.seconds, rounds)
         facts = describe(bench, options.peers)

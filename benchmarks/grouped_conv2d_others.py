@@ -10,10 +10,12 @@ TVM compiles its default schedule for the processor, untuned. ncnn computes 3x3 
 Winograd's transform, with fewer multiplications.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import turns
 
 Run = Callable[[], object]
 # name: modules it needs
@@ -58,7 +60,12 @@ def onnxruntime_network(model: bytes, x: np.ndarray, threads: int) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    cpus = turns.cpus()[:threads]
+    if len(cpus) == threads > 1:  # processors are counted from 1; the thread that calls is no part of the pool
+        options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(c + 1) for c in cpus[1:]))
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    if cpus:
+        os.sched_setaffinity(0, cpus[:1])
     binding = session.io_binding()
     name = session.get_inputs()[0].name
     binding.bind_input(name, "cpu", 0, np.float32, x.shape, x.ctypes.data)
@@ -87,6 +94,7 @@ def openvino_network(model: bytes, x: np.ndarray, threads: int, last: bool = Fal
         network = ends.build()
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
+    settings["ENABLE_CPU_PINNING"] = bool(turns.cpus())
     settings["INFERENCE_PRECISION_HINT"] = "f32"  # by default it computes in bfloat16 where the processor can
     request = core.compile_model(network, "CPU", settings).create_infer_request()
     y = np.empty(tuple(network.output(0).shape), np.float32)

@@ -6,6 +6,9 @@ to forbid spinning would slow down those that rely on it. In a process of its ow
 goes by) and waited for: a sample follows when all others are asleep and after calls that wake and warm its own threads.
 All libraries take their samples in the same rounds (`timing.interleaved`), so that drift and neighbours hit all alike.
 
+Threads are bound to cores, each library in its own way, for two that wake up on one core may stay there for a tenth of
+a second and more, each waiting for the other in slices of 4 ms.
+
 `python turns.py` is such a process: it reads pickled requests from standard input and answers on standard output.
 """
 
@@ -20,9 +23,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-WARM, SAMPLE, LONG = 5e-3, 2e-3, 2e-2  # seconds; a call as long as LONG needs no warming up
+from multipath_epoch import PAGES
+
+BOUND = {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores"}
+WARM, SAMPLE, LONG = 3e-2, 5e-3, 2e-2  # seconds; a call as long as LONG needs no warming up
 QUIET, PATIENCE = 2e-3, 0.25
 Run = Callable[[], object]
+
+
+def restart() -> None:
+    """Runs the script again with huge pages, kept memory and bound OpenMP threads, all read when PyTorch is loaded."""
+    if sys.platform == "linux" and "BENCHMARK_CPUS" not in os.environ:
+        cpus = {"BENCHMARK_CPUS": ",".join(map(str, sorted(os.sched_getaffinity(0))))}
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | PAGES | BOUND | cpus)
+
+
+def cpus() -> list[int]:
+    """Those that the script may use, from before OpenMP bound its first thread to one; none where nothing is bound."""
+    return [int(cpu) for cpu in os.environ.get("BENCHMARK_CPUS", "").split(",") if cpu]
 
 
 def block(run: Run, calls: int) -> float:
@@ -178,6 +196,8 @@ class Libraries:
 
 
 def _serve() -> None:
+    if cpus():
+        os.sched_setaffinity(0, cpus())  # not the one core of the thread that started this process
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the answers
     held: dict[str, Run] = {}
