@@ -18,7 +18,6 @@ import argparse
 import re
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 
 import turns
@@ -157,16 +156,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def describe(bench: Bench, names: list[str]) -> dict:
-    """The machine, the versions of all libraries and those that are absent."""
-    torch.set_num_threads(bench.threads)
-    packages = {"tvm": "apache-tvm"}
-    used = dict.fromkeys(name.removesuffix("_last") for name in names if name in bench.libraries.names)
-    versions = {name: metadata.version(packages.get(name, name)) for name in used}
-    absent = {name: f"no module {', '.join(missing)}" for name, missing in bench.libraries.absent.items()}
-    return timing.describe(bench.clock) | versions | {"absent": absent or "none"}
-
-
 def main() -> None:
     options = arguments()
     chosen = QUICK if options.quick else layers(options.batch)
@@ -180,7 +169,8 @@ def main() -> None:
     rounds = (3, 5) if options.quick else (5, 11)
     with turns.Libraries(wanted if options.dtype == "float32" else {}) as libraries:
         bench = Bench(libraries, options.threads, DTYPES[options.dtype], options.seconds, rounds)
-        facts = describe(bench, options.peers)
+        torch.set_num_threads(options.threads)
+        facts = timing.describe(bench.clock) | libraries.describe()
         facts["command"] = " ".join(["grouped_conv2d.py", *sys.argv[1:]])
         for fact, value in facts.items():
             print(f"{fact}: {value}", flush=True)

@@ -29,7 +29,7 @@ class Way:
 
 
 def forward(inputs: Inputs) -> dict[str, Way]:
-    calls = {name: (last, ours_packed(inputs)) for last, name in enumerate(OURS)}
+    calls = {name: (last, packed(inputs.weight, None, inputs.geometry)) for last, name in enumerate(OURS)}
     for last, name in enumerate(TORCH):
         weight = _formatted(inputs.weight, last)
         calls[name] = last, lambda x, w=weight: F.conv2d(x, w, None, *inputs.geometry)
@@ -41,9 +41,9 @@ def forward(inputs: Inputs) -> dict[str, Way]:
     }
 
 
-def ours_packed(inputs: Inputs) -> Callable[[Tensor], Tensor]:
-    """Ours with the weight made ready before."""
-    return lambda x: grouped_conv2d(x, inputs.weight, None, *inputs.geometry)
+def packed(weight: Tensor, bias: Tensor | None, geometry: tuple, activation: str | None = None) -> Callable:
+    """Ours for inference, the weight made ready before: maps x to y."""
+    return lambda x: grouped_conv2d(x, weight, bias, *geometry, activation)
 
 
 def training(inputs: Inputs) -> dict[str, Way]:

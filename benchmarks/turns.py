@@ -12,6 +12,7 @@ a second and more, each waiting for the other in slices of 4 ms.
 `python turns.py` is such a process: it reads pickled requests from standard input and answers on standard output.
 """
 
+import importlib.metadata
 import importlib.util
 import os
 import pickle
@@ -162,6 +163,7 @@ class Libraries:
     """
 
     def __init__(self, modules: dict[str, tuple[str, ...]]):
+        self._modules = modules
         self.absent = {
             name: missing
             for name, needed in modules.items()
@@ -169,6 +171,14 @@ class Libraries:
         }
         self.names = [name for name in modules if name not in self.absent]
         self._running: dict[tuple[str, int], Library] = {}
+
+    def describe(self) -> dict[str, object]:
+        """Versions of what is there, and what is absent."""
+        versions = {}
+        for module in dict.fromkeys(self._modules[name][0] for name in self.names):
+            distribution = importlib.metadata.packages_distributions()[module][0]
+            versions[module] = importlib.metadata.version(distribution)
+        return versions | {"absent": {name: f"no module {', '.join(no)}" for name, no in self.absent.items()} or "none"}
 
     def get(self, name: str, threads: int) -> Library:
         key = (name, threads)
