@@ -118,13 +118,12 @@ class Bench:
             layer = cases[f"{row['family']} {row['shape']} g{row['groups']}"]
             if row["ratio_torch"] < 1 / DEARER:
                 ways = self.checked(self.inputs(layer), training)
-                pair = [ways[row["ours_best"]], ways[row["torch_best"]]]
-                table.loc[index, "behind"] = self.slower(pair)
+                table.loc[index, "behind"] = self.slower([ways[row["ours_best"]], ways[row["torch_best"]]])
             if row["halved"] > DEARER:
                 half = cases[f"{row['family']} {row['shape']} g{row['groups'] // 2}"]
-                pair = [self.checked(self.inputs(each), training)[row["ours_best"]] for each in (layer, half)]
-                other = self.checked(self.inputs(half), training)[row["halved_best"]]
-                table.loc[index, "dearer"] = self.slower([pair[0], other])
+                best = ((layer, row["ours_best"]), (half, row["halved_best"]))
+                pair = [self.checked(self.inputs(each), training)[name] for each, name in best]
+                table.loc[index, "dearer"] = self.slower(pair)
         return table
 
     def slower(self, pair: list[peers.Way]) -> int:

@@ -81,12 +81,10 @@ def _without_grad(call: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], t
 
 def _step(function: Callable, inputs: Inputs, weight: Tensor, last: int) -> Callable[[], tuple[Tensor, ...]]:
     x, grad = (_formatted(value, last) for value in (inputs.x, inputs.grad))
-    x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
+    x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
 
     def run():
-        x.grad = weight.grad = None
         y = function(x, weight, None, *inputs.geometry)
-        y.backward(grad)
-        return y, x.grad, weight.grad
+        return y, *torch.autograd.grad(y, (x, weight), grad)
 
     return run
