@@ -6,8 +6,8 @@ packing of weights included, is done by then. Input and output are in memory han
 the library allows it (ncnn and TVM make their own outputs). A library
 gets x in planar memory, as it is used; OpenVINO also in channels-last memory. Batches in ncnn are images in turn.
 
-TVM compiles its default schedule for the processor, untuned. ncnn computes 3x3 kernels of few groups through
-Winograd's transform, with fewer multiplications.
+TVM compiles its default schedule for the processor, untuned, which computes on one thread. ncnn computes 3x3 kernels of
+few groups through Winograd's transform, with fewer multiplications.
 """
 
 import os
