@@ -15,22 +15,28 @@ inline void check_conv_bias(const std::optional<Tensor>& bias, const Tensor& x, 
   STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == filters, "bias must have shape [", filters, "], got ", shape_text(*bias));
 }
 
+inline std::vector<int64_t> sizes_of(const Tensor& t) {
+  std::vector<int64_t> sizes;
+  for (int64_t d = 0; d < t.dim(); ++d) sizes.push_back(t.size(d));
+  return sizes;
+}
+
 // padding: above, below, left, right.
-inline ConvShape conv_shape(const std::vector<int64_t>& in, int64_t channels, const Tensor& weight,
+inline ConvShape conv_shape(const std::vector<int64_t>& in, int64_t channels, const std::vector<int64_t>& weight,
                             const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
                             const std::vector<int64_t>& dilation, int64_t groups) {
-  STD_TORCH_CHECK(weight.dim() == 4, "weight must have shape [O, C / groups, R, S], got ", shape_text(weight));
-  STD_TORCH_CHECK(groups >= 1 && weight.size(0) % groups == 0 && weight.size(1) * groups == channels,
+  STD_TORCH_CHECK(weight.size() == 4, "weight must have shape [O, C / groups, R, S], got ", weight.size(), " dimensions");
+  STD_TORCH_CHECK(groups >= 1 && weight[0] >= 0 && weight[1] >= 0 && weight[0] % groups == 0 && weight[1] * groups == channels,
                   "groups must divide both numbers of channels, and weight have C / groups of them, got groups ", groups, ", C ",
-                  channels, " and weight ", shape_text(weight));
+                  channels, " and a weight of ", weight[0], " by ", weight[1]);
   STD_TORCH_CHECK(stride.size() == 2 && dilation.size() == 2 && padding.size() == 4,
                   "stride and dilation must have 2 entries and padding 4");
   ConvShape shape{};
-  shape.groups = groups, shape.channels = weight.size(1), shape.filters = weight.size(0) / groups;
+  shape.groups = groups, shape.channels = weight[1], shape.filters = weight[0] / groups;
   for (int d = 0; d < 2; ++d) {
-    shape.kernel[d] = weight.size(2 + d), shape.stride[d] = stride[d], shape.dilation[d] = dilation[d];
+    shape.kernel[d] = weight[2 + d], shape.stride[d] = stride[d], shape.dilation[d] = dilation[d];
     shape.padding[d] = padding[2 * d], shape.in[d] = in[d];
-    STD_TORCH_CHECK(shape.kernel[d] >= 1, "weight must have a kernel of at least 1 x 1, got ", shape_text(weight));
+    STD_TORCH_CHECK(shape.kernel[d] >= 1, "weight must have a kernel of at least 1 x 1, got ", shape.kernel[d]);
     STD_TORCH_CHECK(stride[d] >= 1 && dilation[d] >= 1, "stride and dilation must be at least 1, got ", stride[d], " and ",
                     dilation[d]);
     STD_TORCH_CHECK(padding[2 * d] >= 0 && padding[2 * d + 1] >= 0, "padding must be at least 0, got ", padding[2 * d], " and ",

@@ -44,20 +44,14 @@ Tensor empty_images(const Tensor& like, const std::vector<int64_t>& sizes) {
 }
 
 template <typename T>
-void run(const ConvPass& pass, const ConvShape& shape, const Tensor& x, const Weight<T>& weight, bool transposed,
-         const Accumulator<T>* bias, bool relu, const Tensor& y) {
-  using A = Accumulator<T>;
-  const ConvKernels<T>& kernels = conv_kernels<T>();
-  const Tape tape = tape_of(pass, sizeof(A), kernels.lanes);
-  const ConvWeight<A> taps = weight_for(pass, shape, weight.data(), transposed);
-  const ConvJob<T> job{images_of<const T>(x), images_of<T>(y), &pass, &tape, &taps, bias, relu};
-  parallel_for(0, job.tasks(), 1, [&](int64_t begin, int64_t end) { kernels.run(job, begin, end); });
+void run(const Convolution<T>& convolution) {
+  parallel_for(0, convolution.tasks(), 1, [&](int64_t begin, int64_t end) { convolution.run(begin, end); });
 }
 
 Tensor grouped_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, std::vector<int64_t> stride,
                       std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups, bool relu) {
   check_images("x", x);
-  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), weight, stride, padding, dilation, groups);
+  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), sizes_of(weight), stride, padding, dilation, groups);
   check_like("weight", weight, x);
   check_conv_bias(bias, x, weight.size(0));
   Tensor y = empty_images(x, {x.size(0), weight.size(0), shape.out[0], shape.out[1]});
@@ -66,7 +60,9 @@ Tensor grouped_conv2d(const Tensor& x, const Tensor& weight, const std::optional
     using T = decltype(element);
     std::vector<Accumulator<T>> wide;
     if (bias) wide = widened<T>(*bias);
-    run<T>(forward_pass(shape), shape, x, Weight<T>(weight), false, bias ? wide.data() : nullptr, relu, y);
+    const Weight<T> taps(weight);
+    run<T>({forward_pass(shape), images_of<const T>(x), images_of<T>(y), {taps.data(), weight_strides(shape, false)},
+            bias ? wide.data() : nullptr, relu});
   });
   return y;
 }
@@ -75,8 +71,8 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, std::vector<int64_t>
                   std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups) {
   check_images("grad", grad);
   STD_TORCH_CHECK(size.size() == 2 && size[0] >= 0 && size[1] >= 0, "size must be a height and a width");
-  const ConvShape shape = conv_shape({size[0], size[1]}, weight.dim() == 4 ? weight.size(1) * groups : 0, weight, stride, padding,
-                                     dilation, groups);
+  const ConvShape shape = conv_shape({size[0], size[1]}, weight.dim() == 4 ? weight.size(1) * groups : 0, sizes_of(weight),
+                                     stride, padding, dilation, groups);
   check_like("weight", weight, grad);
   check_grad(grad, grad.size(0), weight.size(0), shape);
   Tensor dx = empty_images(grad, {grad.size(0), weight.size(1) * groups, size[0], size[1]});
@@ -84,7 +80,8 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, std::vector<int64_t>
   dispatch(grad.scalar_type(), "grouped_conv2d_input_grad", [&](auto element) {
     using T = decltype(element);
     const Weight<T> taps(weight);
-    for (const ConvPass& pass : input_grad_passes(shape)) run<T>(pass, shape, grad, taps, true, nullptr, false, dx);
+    for (const ConvPass& pass : input_grad_passes(shape))
+      run<T>({pass, images_of<const T>(grad), images_of<T>(dx), {taps.data(), weight_strides(shape, true)}, nullptr, false});
   });
   return dx;
 }
@@ -96,7 +93,7 @@ Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> ker
   check_like("grad", grad, x);
   STD_TORCH_CHECK(kernel_size.size() == 2 && groups >= 1, "kernel_size must be a height and a width, and groups at least 1");
   Tensor dweight = torch::stable::new_empty(x, {grad.size(1), x.size(1) / groups, kernel_size[0], kernel_size[1]});
-  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), dweight, stride, padding, dilation, groups);
+  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), {grad.size(1), x.size(1) / groups, kernel_size[0], kernel_size[1]}, stride, padding, dilation, groups);
   check_grad(grad, x.size(0), grad.size(1), shape);
   if (dweight.numel() == 0) return dweight;
   dispatch(x.scalar_type(), "grouped_conv2d_weight_grad", [&](auto element) {
@@ -104,7 +101,7 @@ Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> ker
     using A = Accumulator<T>;
     const ConvKernels<T>& kernels = conv_kernels<T>();
     const ConvPass pass = forward_pass(shape);
-    const Tape tape = tape_of(pass, sizeof(A), kernels.lanes);
+    const Tape tape = tape_of(pass, weight_strides(shape, false), sizeof(A), kernels.lanes);
     std::vector<A> sums(dweight.numel());
     ConvWeightGradJob<T> job{images_of<const T>(x), images_of<const T>(grad), &pass, &tape, sums.data(), 1};
     const int64_t blocks = (shape.filters + kConvFilters - 1) / kConvFilters;
@@ -116,10 +113,91 @@ Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> ker
   return dweight;
 }
 
+// A packed weight: as it is, contiguous, and where they are possible as vectors over filters read it, both of the type that
+// sums are kept in.
+template <typename T>
+LaneBlocks packed_blocks(const ConvPass& pass) {
+  const int64_t lanes = conv_kernels<T>().lanes;
+  if (pass.channels == 0 || pass.channels > lanes || pass.filters == 0) return {};
+  return lane_blocks(pass, sizeof(Accumulator<T>), lanes);
+}
+
+template <typename T>
+int64_t packed_numel(const ConvShape& shape) {
+  const LaneBlocks blocks = packed_blocks<T>(forward_pass(shape));
+  return shape.groups * shape.filters * shape.channels * shape.kernel[0] * shape.kernel[1] + blocks.count * blocks.packed;
+}
+
+Tensor pack(const Tensor& weight, int64_t groups) {
+  STD_TORCH_CHECK(weight.dim() == 4, "weight must have shape [O, C / groups, R, S], got ", shape_text(weight));
+  // What is packed does not depend on the image: one as large as the kernel.
+  const ConvShape shape = conv_shape({weight.size(2), weight.size(3)}, weight.size(1) * groups, sizes_of(weight), {1, 1}, {0, 0, 0, 0},
+                                     {1, 1}, groups);
+  Tensor packed = weight;
+  dispatch(weight.scalar_type(), "grouped_conv2d_pack", [&](auto element) {
+    using T = decltype(element);
+    using A = Accumulator<T>;
+    const auto type = sizeof(A) == 4 ? torch::headeronly::ScalarType::Float : torch::headeronly::ScalarType::Double;
+    packed = torch::stable::empty({packed_numel<T>(shape)}, type);
+    A* const out = static_cast<A*>(packed.mutable_data_ptr());
+    const Weight<T> taps(weight);
+    std::copy(taps.data(), taps.data() + weight.numel(), out);
+    const ConvPass pass = forward_pass(shape);
+    const ConvKernels<T>& kernels = conv_kernels<T>();
+    const LaneBlocks blocks = packed_blocks<T>(pass);
+    ConvJob<T> job{};
+    job.pass = &pass, job.blocks = &blocks, job.weight = {out, weight_strides(shape, false)};
+    for (int64_t b = 0; b < blocks.count; ++b) kernels.pack(job, b, out + weight.numel() + b * blocks.packed);
+  });
+  return packed;
+}
+
+Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias, std::vector<int64_t> weight_size,
+                             std::vector<int64_t> stride, std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups,
+                             bool relu) {
+  check_images("x", x);
+  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), weight_size, stride, padding, dilation, groups);
+  check_conv_bias(bias, x, weight_size[0]);
+  Tensor y = empty_images(x, {x.size(0), weight_size[0], shape.out[0], shape.out[1]});
+  if (y.numel() == 0) return y;
+  dispatch(x.scalar_type(), "grouped_conv2d_packed", [&](auto element) {
+    using T = decltype(element);
+    using A = Accumulator<T>;
+    const int64_t plain = weight_size[0] * weight_size[1] * weight_size[2] * weight_size[3];
+    STD_TORCH_CHECK(packed.is_cpu() && packed.is_contiguous() && packed.element_size() == sizeof(A) &&
+                        packed.numel() == packed_numel<T>(shape),
+                    "packed must be the result of grouped_conv2d_pack for this weight, got ", shape_text(packed));
+    std::vector<A> wide;
+    if (bias) wide = widened<T>(*bias);
+    const A* const weight = static_cast<const A*>(packed.const_data_ptr());
+    run<T>({forward_pass(shape), images_of<const T>(x), images_of<T>(y), {weight, weight_strides(shape, false)},
+            bias ? wide.data() : nullptr, relu, weight + plain});
+  });
+  return y;
+}
+
+std::string kernel(const Tensor& x, std::vector<int64_t> weight_size, std::vector<int64_t> stride, std::vector<int64_t> padding,
+                   std::vector<int64_t> dilation, int64_t groups) {
+  check_images("x", x);
+  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), weight_size, stride, padding, dilation, groups);
+  const char* name = "";
+  dispatch(x.scalar_type(), "grouped_conv2d_kernel", [&](auto element) {
+    using T = decltype(element);
+    const Tensor y = empty_images(x, {x.size(0), weight_size[0], shape.out[0], shape.out[1]});
+    const Convolution<T> convolution(forward_pass(shape), images_of<const T>(x), images_of<T>(y),
+                                     {nullptr, weight_strides(shape, false)}, nullptr, false);
+    name = way_name(convolution.way());
+  });
+  return name;
+}
+
 STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CPU, m) {
   m.impl("grouped_conv2d", TORCH_BOX(&grouped_conv2d));
   m.impl("grouped_conv2d_input_grad", TORCH_BOX(&input_grad));
   m.impl("grouped_conv2d_weight_grad", TORCH_BOX(&weight_grad));
+  m.impl("grouped_conv2d_pack", TORCH_BOX(&pack));
+  m.impl("grouped_conv2d_packed", TORCH_BOX(&grouped_conv2d_packed));
+  m.impl("grouped_conv2d_kernel", TORCH_BOX(&kernel));
 }
 
 }  // namespace

@@ -10,49 +10,26 @@ namespace multipath_gcn {
 
 namespace {
 
-constexpr int64_t kTapeBytes = 192 << 10;
-constexpr int64_t kSlack = 16;  // vectors that may be read past the last position
+constexpr int64_t kTapeBytes = 192 << 10, kLaneBytes = 128 << 10;
+constexpr int64_t kSlack = 16;    // vectors that may be read past the last position
+constexpr int64_t kBandBytes = 24 << 10;
+constexpr int64_t kFewTasks = 16;
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-// Along one dimension: where a tap is found, by the phase's origin and the distance on the tape.
-struct Step {
-  int64_t k, origin, distance;
-};
-
-// The origins that occur, and their pairs: the phases of a pass.
-ConvPass with_taps(ConvPass pass, const std::vector<Step>& rows, const std::vector<Step>& columns) {
-  std::map<std::pair<int64_t, int64_t>, int64_t> phase;
-  for (int64_t c = 0; c < pass.channels; ++c)
-    for (const Step& r : rows)
-      for (const Step& s : columns) {
-        const auto [at, is_new] = phase.try_emplace({r.origin, s.origin}, pass.phases());
-        if (is_new) {
-          pass.origins[0].push_back(r.origin);
-          pass.origins[1].push_back(s.origin);
-        }
-        pass.taps.push_back({at->second, c, r.distance, s.distance, r.k, s.k});
-        pass.reach[0] = std::max(pass.reach[0], r.distance);
-        pass.reach[1] = std::max(pass.reach[1], s.distance);
-      }
-  return pass;
-}
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-// Source row i stride + r dilation - padding: with r dilation = q stride + a, row i + q of phase a.
+// Source row i stride + r dilation - padding.
 ConvPass forward_pass(const ConvShape& shape) {
   ConvPass pass{};
   pass.groups = shape.groups, pass.channels = shape.channels, pass.filters = shape.filters;
-  std::vector<Step> steps[2];
   for (int d = 0; d < 2; ++d) {
     pass.size[d] = shape.out[d], pass.first[d] = 0, pass.step[d] = 1, pass.read_step[d] = shape.stride[d];
-    for (int64_t k = 0; k < shape.kernel[d]; ++k) {
-      const int64_t place = k * shape.dilation[d];
-      steps[d].push_back({k, place % shape.stride[d] - shape.padding[d], place / shape.stride[d]});
-    }
+    for (int64_t k = 0; k < shape.kernel[d]; ++k) pass.steps[d].push_back({k, k * shape.dilation[d] - shape.padding[d]});
   }
-  return with_taps(pass, steps[0], steps[1]);
+  return pass;
 }
 
 // Row a + q stride of x meets row q + e of the gradient through the taps r with a + padding - r dilation = e stride.
@@ -62,49 +39,120 @@ std::vector<ConvPass> input_grad_passes(const ConvShape& shape) {
     for (int64_t b = 0; b < std::min(shape.stride[1], shape.in[1]); ++b) {
       ConvPass pass{};
       pass.groups = shape.groups, pass.channels = shape.filters, pass.filters = shape.channels;
-      std::vector<Step> steps[2];
       for (int d = 0; d < 2; ++d) {
         const int64_t first = d ? b : a, stride = shape.stride[d];
-        pass.size[d] = (shape.in[d] - first + stride - 1) / stride;
+        pass.size[d] = ceil_div(shape.in[d] - first, stride);
         pass.first[d] = first, pass.step[d] = stride, pass.read_step[d] = 1;
-        int64_t least = 0;
-        std::vector<std::pair<int64_t, int64_t>> found;  // tap, e
-        for (int64_t k = 0; k < shape.kernel[d]; ++k) {
-          const int64_t place = first + shape.padding[d] - k * shape.dilation[d];
-          const int64_t e = floor_div(place, stride);
-          if (e * stride != place) continue;
-          least = found.empty() ? e : std::min(least, e);
-          found.push_back({k, e});
+        for (int64_t k = shape.kernel[d] - 1; k >= 0; --k) {
+          const int64_t place = first + shape.padding[d] - k * shape.dilation[d], e = floor_div(place, stride);
+          if (e * stride == place) pass.steps[d].push_back({k, e});
         }
-        for (const auto& [k, e] : found) steps[d].push_back({k, least, e - least});
       }
-      passes.push_back(with_taps(pass, steps[0], steps[1]));
+      passes.push_back(pass);
     }
   return passes;
 }
 
-Tape tape_of(const ConvPass& pass, int64_t element_size, int64_t lanes) {
+WeightStrides weight_strides(const ConvShape& shape, bool transposed) {
+  const int64_t size = shape.kernel[0] * shape.kernel[1], filter = shape.channels * size;
+  return {shape.filters * filter, transposed ? size : filter, transposed ? filter : size, shape.kernel[1]};
+}
+
+Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_size, int64_t lanes) {
   Tape tape{};
-  tape.pitch = pass.size[1] + pass.reach[1];
-  const int64_t row = std::max<int64_t>(1, pass.phases() * pass.channels * tape.pitch * element_size);
-  tape.rows = std::clamp<int64_t>(kTapeBytes / row - pass.reach[0], 1, std::max<int64_t>(1, pass.size[0]));
-  tape.plane = (tape.rows + pass.reach[0]) * tape.pitch;
-  tape.size = pass.phases() * pass.channels * tape.plane + kSlack * lanes;
-  for (const Tap& tap : pass.taps)
-    tape.offsets.push_back((tap.phase * pass.channels + tap.channel) * tape.plane + tap.row * tape.pitch + tap.column);
+  // A place o of the source is place floor(o / read_step) of phase o mod read_step.
+  int64_t least[2], reach[2];
+  for (int d = 0; d < 2; ++d) {
+    least[d] = floor_div(pass.least(d), pass.read_step[d]);
+    reach[d] = floor_div(pass.least(d) + pass.reach(d), pass.read_step[d]) - least[d];
+  }
+  std::map<std::pair<int64_t, int64_t>, int64_t> phases;
+  const auto phase_of = [&](int d, const Step& step) { return step.offset - floor_div(step.offset, pass.read_step[d]) * pass.read_step[d]; };
+  for (const Step& r : pass.steps[0])
+    for (const Step& s : pass.steps[1])
+      if (phases.try_emplace({phase_of(0, r), phase_of(1, s)}, phases.size()).second)
+        tape.phases.push_back({{phase_of(0, r) + least[0] * pass.read_step[0], phase_of(1, s) + least[1] * pass.read_step[1]}});
+  const int64_t planes = static_cast<int64_t>(tape.phases.size()) * pass.channels;
+  tape.reach = reach[0];
+  tape.pitch = pass.size[1] + reach[1];
+  tape.rows = std::clamp<int64_t>(kTapeBytes / std::max<int64_t>(1, planes * tape.pitch * element_size) - tape.reach, 1,
+                                  std::max<int64_t>(1, pass.size[0]));
+  tape.plane = (tape.rows + tape.reach) * tape.pitch;
+  tape.size = planes * tape.plane + kSlack * lanes;
+  for (int64_t c = 0; c < pass.channels; ++c)
+    for (const Step& r : pass.steps[0])
+      for (const Step& s : pass.steps[1]) {
+        const int64_t plane = phases.at({phase_of(0, r), phase_of(1, s)}) * pass.channels + c;
+        const int64_t row = floor_div(r.offset, pass.read_step[0]) - least[0], column = floor_div(s.offset, pass.read_step[1]) - least[1];
+        tape.on_tape.push_back(plane * tape.plane + row * tape.pitch + column);
+        tape.of_weight.push_back(c * weight.channel + r.k * weight.row + s.k);
+      }
   return tape;
 }
 
-template <typename A>
-ConvWeight<A> weight_for(const ConvPass& pass, const ConvShape& shape, const A* weight, bool transposed) {
-  const int64_t size = shape.kernel[0] * shape.kernel[1], filter = shape.channels * size;
-  ConvWeight<A> w{weight, shape.filters * filter, transposed ? size : filter, {}};
-  for (const Tap& tap : pass.taps)
-    w.offsets.push_back(tap.channel * (transposed ? filter : size) + tap.r * shape.kernel[1] + tap.s);
-  return w;
+LaneBlocks lane_blocks(const ConvPass& pass, int64_t element_size, int64_t lanes) {
+  LaneBlocks blocks{};
+  blocks.groups = std::clamp<int64_t>(std::min(lanes / pass.filters, lanes / pass.channels), 1, pass.groups);
+  blocks.parts = blocks.groups > 1 ? 1 : ceil_div(pass.filters, lanes);
+  blocks.count = ceil_div(pass.groups, blocks.groups) * blocks.parts;
+  blocks.pitch = (pass.size[1] - 1) * pass.read_step[1] + pass.reach(1) + 1;
+  const int64_t row = blocks.pitch * lanes * element_size;
+  blocks.rows = std::clamp<int64_t>((kLaneBytes / row - pass.reach(0) - 1) / pass.read_step[0] + 1, 1, pass.size[0]);
+  blocks.tape_rows = (blocks.rows - 1) * pass.read_step[0] + pass.reach(0) + 1;
+  blocks.packed = pass.channels * static_cast<int64_t>(pass.steps[0].size() * pass.steps[1].size()) * lanes;
+  return blocks;
 }
-template ConvWeight<float> weight_for(const ConvPass&, const ConvShape&, const float*, bool);
-template ConvWeight<double> weight_for(const ConvPass&, const ConvShape&, const double*, bool);
+
+namespace {
+
+// Output rows of a task by rows: enough tasks to share out, and with many filters no more of x than the first cache holds.
+int64_t rows_of_a_task(const ConvPass& pass, int64_t batch, int64_t width, int64_t element_size) {
+  const int64_t bands = ceil_div(kFewTasks, batch * pass.groups);
+  int64_t rows = ceil_div(pass.size[0], bands);
+  if (pass.filters > 4) rows = std::min(rows, kBandBytes / (pass.channels * width * element_size * pass.read_step[0]));
+  return std::clamp<int64_t>((rows + 7) / 8 * 8, 1, pass.size[0]);
+}
+
+// Which way is taken, as measured (benchmarks/results/grouped_conv2d): rows of few filters unless vectors would be half empty.
+template <typename T>
+ConvWay chosen_way(const ConvPass& pass, const Images<const T>& x, const Images<T>& y) {
+  const int64_t lanes = conv_kernels<T>().lanes, width = pass.size[1];
+  const bool full = 10 * width >= 8 * ceil_div(width, lanes) * lanes, few = pass.filters <= kConvFilters;
+  const bool rows = possible(ConvWay::rows, pass, x, y), by_lanes = possible(ConvWay::lanes, pass, x, y);
+  if (rows && few && (full || !by_lanes)) return ConvWay::rows;
+  return by_lanes ? ConvWay::lanes : ConvWay::tape;
+}
+
+}  // namespace
+
+template <typename T>
+bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<T>& y) {
+  const bool in_rows = x.pixel_stride == 1 && y.pixel_stride == 1;
+  if (way == ConvWay::tape) return true;
+  if (way == ConvWay::rows) return in_rows && pass.read_step[1] <= 2;
+  const bool whole = pass.step[0] == 1 && pass.step[1] == 1 && y.row_stride == y.width;
+  return pass.channels <= conv_kernels<T>().lanes && pass.channels > 0 && pass.filters > 0 &&
+         ((x.channel_stride == 1 && y.channel_stride == 1) || (in_rows && whole));
+}
+
+template <typename T>
+Convolution<T>::Convolution(ConvPass pass, const Images<const T>& x, const Images<T>& y, const ConvWeight<A>& weight, const A* bias,
+                            bool relu, const A* packed, std::optional<ConvWay> way)
+    : pass_(std::move(pass)), way_(way ? *way : chosen_way(pass_, x, y)) {
+  const int64_t lanes = conv_kernels<T>().lanes;
+  job_ = {&pass_, x, y, weight, bias, relu, 0, &tape_, &blocks_, packed};
+  int64_t columns = x.batch * pass_.groups;  // of tasks
+  if (way_ == ConvWay::rows) {
+    job_.rows = rows_of_a_task(pass_, x.batch, x.width, sizeof(T));
+  } else if (way_ == ConvWay::lanes) {
+    blocks_ = lane_blocks(pass_, sizeof(A), lanes);
+    job_.rows = blocks_.rows, columns = x.batch * blocks_.count;
+  } else {
+    tape_ = tape_of(pass_, weight.stride, sizeof(A), lanes);
+    job_.rows = tape_.rows;
+  }
+  tasks_ = columns * job_.bands();
+}
 
 #define DECLARE_TABLE        \
   template <typename T>      \
@@ -132,7 +180,10 @@ const ConvKernels<T>& conv_kernels() {
   return baseline::conv_table<T>();
 }
 
-#define DEFINE(T) template const ConvKernels<T>& conv_kernels();
+#define DEFINE(T)                                    \
+  template const ConvKernels<T>& conv_kernels();     \
+  template class Convolution<T>;                     \
+  template bool possible(ConvWay, const ConvPass&, const Images<const T>&, const Images<T>&);
 DEFINE(float)
 DEFINE(double)
 DEFINE(BFloat16)

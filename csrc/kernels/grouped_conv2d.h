@@ -3,18 +3,16 @@
 //   y[n, g K + k, i, j] = relu(bias[g K + k] + sum_{c < C, r < R, s < S} weight[g K + k, c, r, s]
 //                              x[n, g C + c, i stride_h + r dilation_h - padding_h, j stride_w + s dilation_w - padding_w])
 //
-// with C channels and K filters a group, and 0 for what lies outside of x. All that reads x reads it from a *tape*: the rows
-// of one group that a band of output rows needs, padded, in one run of memory per channel and phase of the stride. On it a
-// tap (c, r, s) is a fixed distance, and all output positions of the band are one line, p = i pitch + j:
+// with C channels and K filters a group, and 0 for what lies outside of x. The gradient by x is the same sum over the gradient
+// of y, once for every phase of the stride: each such sum is a *pass*. Three kernels compute passes, by what vectors run over:
 //
-//   y[k, p] = sum over taps of weight[k, tap] tape[p + offset(tap)]
-//
-// so that vectors run over positions whatever the image's width, and the filters of a group share every load. Positions
-// past the end of an output row are computed, and not stored. The gradient by x is the same sum over the gradient of y, once
-// for every phase of the stride (plan.h); that by weight is a product of two tapes.
+//   rows   columns of an output row, read from planar images where they lie               grouped_conv2d_rows.inl
+//   lanes  filters of neighbouring groups, pixel by pixel                                  grouped_conv2d_lanes.inl
+//   tape   output positions of many rows, of a group's padded copy: any memory, any sizes  grouped_conv2d_tape.inl
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "scalar.h"
@@ -35,57 +33,77 @@ struct ConvShape {
   int64_t in[2], out[2];
 };
 
-struct Tap {
-  int64_t phase, channel, row, column;  // where on the tape position 0 finds it
-  int64_t r, s;                         // of the weight
+// Along one dimension: output i meets entry k of the weight at place i read_step + offset of the source.
+struct Step {
+  int64_t k, offset;
 };
 
 // One lattice of outputs: output (i, j) of `size` is stored at row first[0] + i step[0], column first[1] + j step[1].
 struct ConvPass {
-  int64_t groups, channels, filters;   // of a group: on the tape, and in the result
-  int64_t size[2], first[2], step[2];
-  int64_t read_step[2];                // tape row t of phase a is row t read_step[0] + origin[a][0] of the source, for i = t
-  std::vector<int64_t> origins[2];     // [phase] of rows, of columns
-  std::vector<Tap> taps;
-  int64_t reach[2] = {0, 0};           // rows and columns of the tape beyond those of the outputs
+  int64_t groups, channels, filters;  // of a group: of the source, and of the result
+  int64_t size[2], first[2], step[2], read_step[2];
+  std::vector<Step> steps[2];  // by offset
 
-  int64_t phases() const { return static_cast<int64_t>(origins[0].size()); }
+  int64_t least(int d) const { return steps[d].empty() ? 0 : steps[d].front().offset; }
+  int64_t reach(int d) const { return steps[d].empty() ? 0 : steps[d].back().offset - steps[d].front().offset; }
 };
 
 ConvPass forward_pass(const ConvShape& shape);
 std::vector<ConvPass> input_grad_passes(const ConvShape& shape);
 
-// The tape of a band of at most `rows` output rows.
-struct Tape {
-  int64_t rows, pitch, plane, size;  // pitch: from row to row; plane: from channel to channel; size: of all, with what
-                                     // vectors read past the end
-  std::vector<int64_t> offsets;      // of taps
+// The weight of filter f, channel c and entry (r, s) of group g lies at data[g group + f filter + c channel + r row + s].
+struct WeightStrides {
+  int64_t group, filter, channel, row;
 };
-
-// Filter f of group g reads the weight of tap t at data[g group_stride + f filter_stride + offsets[t]].
 template <typename A>
 struct ConvWeight {
   const A* data;
-  int64_t group_stride, filter_stride;
-  std::vector<int64_t> offsets;
+  WeightStrides stride;
 };
 
-constexpr int64_t kConvFilters = 4;  // at once, at most
+// Of a weight [O, C, R, S], contiguous. For the gradient by x (transposed), filters are channels.
+WeightStrides weight_strides(const ConvShape& shape, bool transposed);
+
+// The tape of a band of at most `rows` output rows of a group: per phase of the stride and channel, padded rows in one run.
+struct Tape {
+  struct Phase {
+    int64_t origin[2];  // tape row t is source row t read_step + origin, and columns alike
+  };
+  std::vector<Phase> phases;
+  std::vector<int64_t> on_tape, of_weight;  // by tap: where position 0 finds it, where its weight is
+  int64_t reach;                            // rows of the tape beyond those of the outputs
+  int64_t rows, pitch, plane, size;         // pitch: from row to row; plane: from channel to channel; size: of all, with what
+                                            // vectors read past the end
+};
+
+// Which filters share vectors: those of `groups` neighbours, or of a part of one group.
+struct LaneBlocks {
+  int64_t groups, parts, count;     // of a block; of a group; in all
+  int64_t rows, tape_rows, pitch;   // output rows of a band, and what they read: a vector for every pixel
+  int64_t packed;                   // weights of a block
+};
+
+enum class ConvWay : int { rows, lanes, tape };
+inline const char* way_name(ConvWay way) { return way == ConvWay::rows ? "rows" : way == ConvWay::lanes ? "lanes" : "tape"; }
 
 template <typename T>
 struct ConvJob {
+  using A = Accumulator<T>;
+  const ConvPass* pass;
   Images<const T> x;
   Images<T> y;
-  const ConvPass* pass;
-  const Tape* tape;
-  const ConvWeight<Accumulator<T>>* weight;
-  const Accumulator<T>* bias;  // [groups filters] or null
+  ConvWeight<A> weight;
+  const A* bias;  // [groups filters] or null
   bool relu;
+  int64_t rows;        // of a task
+  const Tape* tape;           // of that way
+  const LaneBlocks* blocks;   // of that way
+  const A* packed;            // all blocks' weights, or null
 
-  int64_t bands() const { return (pass->size[0] + tape->rows - 1) / tape->rows; }
-  int64_t tasks() const { return x.batch * pass->groups * bands(); }
+  int64_t bands() const { return (pass->size[0] + rows - 1) / rows; }
 };
 
+// dweight[g, k, tap] = sum of grad[k, p] x[p + tap], for some filters of a group at a time.
 template <typename T>
 struct ConvWeightGradJob {
   Images<const T> x, grad;
@@ -97,22 +115,47 @@ struct ConvWeightGradJob {
   int64_t tasks() const { return pass->groups * slices; }
 };
 
+constexpr int64_t kConvFilters = 4;  // of a group, at once, at most
+
 template <typename T>
 struct ConvKernels {
+  using Run = void (*)(const ConvJob<T>&, int64_t task_begin, int64_t task_end);
   int64_t lanes;
-  void (*run)(const ConvJob<T>&, int64_t task_begin, int64_t task_end);
+  Run run[3];  // by way
+  void (*pack)(const ConvJob<T>&, int64_t block, Accumulator<T>* packed);
   void (*weight_grad)(const ConvWeightGradJob<T>&, int64_t task_begin, int64_t task_end);
 };
 
 template <typename T>
 const ConvKernels<T>& conv_kernels();  // of the chosen instruction set
 
-// A tape of so many output rows as keep it in the second cache.
-Tape tape_of(const ConvPass& pass, int64_t element_size, int64_t lanes);
+// A pass, ready to be run by any number of threads: the result is the same.
+template <typename T>
+class Convolution {
+ public:
+  using A = Accumulator<T>;
+  // way: the one to take, which must be possible; the rule's by default.
+  Convolution(ConvPass pass, const Images<const T>& x, const Images<T>& y, const ConvWeight<A>& weight, const A* bias, bool relu,
+              const A* packed = nullptr, std::optional<ConvWay> way = std::nullopt);
+  Convolution(const Convolution&) = delete;
 
-// weight [O, C, R, S], contiguous, as a pass reads it. For the gradient by x (transposed), o is the tape's channel and c the
-// filter.
-template <typename A>
-ConvWeight<A> weight_for(const ConvPass& pass, const ConvShape& shape, const A* weight, bool transposed);
+  ConvWay way() const { return way_; }
+  int64_t tasks() const { return tasks_; }
+  void run(int64_t begin, int64_t end) const { conv_kernels<T>().run[static_cast<int>(way_)](job_, begin, end); }
+
+ private:
+  ConvPass pass_;
+  Tape tape_;
+  LaneBlocks blocks_;
+  ConvJob<T> job_;
+  ConvWay way_;
+  int64_t tasks_;
+};
+
+template <typename T>
+bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<T>& y);
+
+Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_size, int64_t lanes);
+LaneBlocks lane_blocks(const ConvPass& pass, int64_t element_size, int64_t lanes);
 
 }  // namespace multipath_gcn

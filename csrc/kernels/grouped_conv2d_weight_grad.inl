@@ -56,7 +56,7 @@ ISA_TARGET void conv_weight_grad(const ConvWeightGradJob<T>& job, int64_t task_b
   constexpr int L = kLanes<A>;
   const ConvPass& pass = *job.pass;
   const Tape& tape = *job.tape;
-  const int64_t taps = static_cast<int64_t>(pass.taps.size());
+  const int64_t taps = static_cast<int64_t>(tape.on_tape.size());
   const int64_t grad_plane = (tape.rows * tape.pitch + L - 1) / L * L;
   const int64_t most = (pass.filters + job.slices - 1) / job.slices;
   const Columns columns(pass.size[1], job.grad.pixel_stride, 0, 1, tape.pitch);
@@ -86,10 +86,10 @@ ISA_TARGET void conv_weight_grad(const ConvWeightGradJob<T>& job, int64_t task_b
           const A* const from = grad + f * grad_plane;
           A* const sums = partial + f * taps * L;
           switch (std::min(kConvFilters, filters - f)) {
-            case 1: all_taps<1>(source, tape.offsets.data(), taps, from, grad_plane, vectors, sums); break;
-            case 2: all_taps<2>(source, tape.offsets.data(), taps, from, grad_plane, vectors, sums); break;
-            case 3: all_taps<3>(source, tape.offsets.data(), taps, from, grad_plane, vectors, sums); break;
-            default: all_taps<4>(source, tape.offsets.data(), taps, from, grad_plane, vectors, sums);
+            case 1: all_taps<1>(source, tape.on_tape.data(), taps, from, grad_plane, vectors, sums); break;
+            case 2: all_taps<2>(source, tape.on_tape.data(), taps, from, grad_plane, vectors, sums); break;
+            case 3: all_taps<3>(source, tape.on_tape.data(), taps, from, grad_plane, vectors, sums); break;
+            default: all_taps<4>(source, tape.on_tape.data(), taps, from, grad_plane, vectors, sums);
           }
         }
       }

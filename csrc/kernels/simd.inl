@@ -167,6 +167,58 @@ ISA_INLINE void store_some(T* p, Vec<Accumulator<T>> v, int64_t n) {
   __builtin_memcpy(p, lanes, n * sizeof(T));
 }
 
+// Lanes [begin, end) of a vector, or of the one or two that lie at p; the others are 0, and their memory is not touched.
+#if VECTOR_BYTES == 64
+using Between = uint32_t;
+ISA_INLINE Between between(int64_t begin, int64_t end) {
+  return end > begin ? static_cast<uint32_t>(((uint64_t{1} << end) - 1) & ~((uint64_t{1} << begin) - 1)) : 0;
+}
+template <typename T>
+ISA_INLINE Vec<Accumulator<T>> load_between(const T* p, Between lanes) {
+  if constexpr (sizeof(T) == 4) return reinterpret_cast<Vec<Accumulator<T>>>(_mm512_maskz_loadu_ps(lanes, p));
+  if constexpr (sizeof(T) == 8) return reinterpret_cast<Vec<Accumulator<T>>>(_mm512_maskz_loadu_pd(lanes, p));
+  if constexpr (sizeof(T) == 2) {
+    const Half16 half = reinterpret_cast<Half16>(_mm256_maskz_loadu_epi16(lanes, p));
+    return reinterpret_cast<Vec<Accumulator<T>>>(__builtin_convertvector(half, Word) << 16);
+  }
+}
+#else
+struct Between {
+  int8_t begin, end;
+};
+ISA_INLINE Between between(int64_t begin, int64_t end) { return {static_cast<int8_t>(begin), static_cast<int8_t>(end)}; }
+template <typename T>
+ISA_INLINE Vec<Accumulator<T>> load_between(const T* p, Between lanes) {
+  if (lanes.begin == 0 && lanes.end == kLanes<Accumulator<T>>) return load(p);
+  Vec<Accumulator<T>> v{};
+  for (int l = lanes.begin; l < lanes.end; ++l) v[l] = widen(p[l]);
+  return v;
+}
+#endif
+// Of those of two vectors, every second: lane l is that at p[2 l].
+template <typename T>
+ISA_INLINE Vec<Accumulator<T>> load_every_second(const T* p, Between lanes) {
+  using A = Accumulator<T>;
+#if VECTOR_BYTES == 64
+  constexpr int L = kLanes<A>;
+  const Vec<A> low = load_between(p, lanes & ((1u << L) - 1)), high = load_between(p + L, lanes >> L);
+  typename VectorOf<A>::mask even;
+#pragma GCC unroll 16
+  for (int l = 0; l < L; ++l) even[l] = 2 * l;
+  return __builtin_shuffle(low, high, even);
+#else
+  Vec<A> v{};
+  for (int l = (lanes.begin + 1) / 2; 2 * l < lanes.end; ++l) v[l] = widen(p[2 * l]);
+  return v;
+#endif
+}
+
+// Lane l of the result is lane from[l] of v.
+template <typename A>
+ISA_INLINE Vec<A> permute(Vec<A> v, typename VectorOf<A>::mask from) {
+  return __builtin_shuffle(v, from);
+}
+
 // Of every pair of blocks of S lanes: low keeps a's first and takes b's first, high keeps b's second and takes a's second.
 template <typename A, int S, bool High>
 ISA_INLINE Vec<A> exchange(Vec<A> a, Vec<A> b) {

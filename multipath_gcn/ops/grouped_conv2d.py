@@ -1,24 +1,18 @@
 r"""y[n, gK + k] = act(b + sum_{c, r, s} W[gK + k, c, r, s] x[n, gC + c, ...]): grouped convolution of images.
 
-One story in reading order: the public function, what its arguments mean, gradients and shapes of the operators.
+One story in reading order: the public function, gradients, registration. What arguments mean is in conv_geometry, who
+computes in conv_dispatch.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from multipath_gcn.ops.conv_dispatch import compute
+from multipath_gcn.ops.conv_geometry import Geometry, Padding, Pair, geometry, out_size
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.reference.channel_transform import memory_format
 
 CONV = OPS.grouped_conv2d.default
-INPUT_GRAD = OPS.grouped_conv2d_input_grad.default
-WEIGHT_GRAD = OPS.grouped_conv2d_weight_grad.default
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float64)
-Pair = int | Sequence[int]
-Padding = Pair | Sequence[Sequence[int]] | str
 
 
 def grouped_conv2d(
@@ -38,7 +32,8 @@ def grouped_conv2d(
             x_{n, gC+c,\; i s_h + r d_h - p_h,\; j s_w + s d_w - p_w}\Big)
 
     with C = in_channels / groups, K = out_channels / groups and 0 outside of x: what
-    :func:`torch.nn.functional.conv2d` computes, with an activation in the store. Autocast acts as on it.
+    :func:`torch.nn.functional.conv2d` computes, with an activation in the store, and by it where it is faster
+    (:func:`explain_conv2d`). Autocast acts as on it.
 
     Args:
         x: images (N, in_channels, H, W) or (in_channels, H, W), in any memory layout: float32, float64 or bfloat16.
@@ -60,163 +55,117 @@ def grouped_conv2d(
     """
     if activation is not None and activation != "relu":
         raise ValueError(f'activation must be None or "relu", got {activation!r}')
-    _check_kinds(x, weight, bias)
-    if torch.is_autocast_enabled(x.device.type) and x.device.type != "meta":
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, weight, bias = (t if t is None or t.dtype is torch.float64 else t.to(dtype) for t in (x, weight, bias))
-    geometry = _geometry(x, weight, bias, stride, padding, dilation, groups)
-    if x.device.type not in ("cpu", "meta"):
-        return _stock(x, weight, bias, *geometry, groups, activation is not None)
-    if x.dim() == 3:
-        return CONV(x.unsqueeze(0), weight, bias, *geometry, groups, activation is not None).squeeze(0)
-    return CONV(x, weight, bias, *geometry, groups, activation is not None)
+    if isinstance(x, Tensor) and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
+        x, weight, bias = autocast(x.device, x, weight, bias)
+    of = geometry(x, weight, bias, stride, padding, dilation, groups)
+    images = x if x.dim() == 4 else x.unsqueeze(0)
+    if torch.compiler.is_compiling() or x.device.type == "meta":
+        y = CONV(images, weight, bias, *of, activation is not None)
+    else:
+        y = _derive("y", images, weight, (of, images.shape[2:], weight.shape[2:]), bias, activation is not None)
+    return y if x.dim() == 4 else y.squeeze(0)
 
 
-def _stock(x, weight, bias, stride, sides, dilation, groups, relu) -> Tensor:
-    """PyTorch's operator: what computes on other devices so far."""
-    top, bottom, left, right = sides
-    if top != bottom or left != right:
-        x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
-    y = F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
-    return y.relu_() if relu else y
+def autocast(device: torch.device, *tensors: Tensor | None) -> list[Tensor | None]:
+    """As for F.conv2d: all that is floating, save float64."""
+    dtype = torch.get_autocast_dtype(device.type)
+    return [t.to(dtype) if isinstance(t, Tensor) and t.dtype is not torch.float64 else t for t in tensors]
 
 
-# Meaning
+# Gradients. The convolution is trilinear in y, x and weight: each operator takes two of these and gives the third, the
+# derivative by its place, so that derivatives of any order are the same three again.
+
+OPERANDS = {"y": ("x", "weight"), "x": ("y", "weight"), "weight": ("y", "x")}
 
 
-def _check_kinds(x, weight, bias) -> None:
-    for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
-        if tensor is None and name == "bias":
-            continue
-        if not isinstance(tensor, Tensor):
-            raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
-        if tensor.device != x.device:
-            raise ValueError(f"{name} must be on the device of x ({x.device}), got {tensor.device}")
+def _derive(place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+    """What stands in ``place``, from the two :data:`OPERANDS`; ``sizes`` is geometry, input size and kernel size."""
+    wanted = a.requires_grad or b.requires_grad or (bias is not None and bias.requires_grad)
+    if wanted and torch.is_grad_enabled():
+        return _Trilinear.run(a, b, bias, place, sizes, relu)
+    with torch._C._AutoDispatchBelowAutograd():
+        return compute(place, a, b, sizes, bias, relu)
 
 
-def _geometry(x, weight, bias, stride, padding, dilation, groups) -> tuple[list[int], list[int], list[int]]:
-    """stride, padding and dilation as the operators take them; all of it checked."""
-    if x.dtype not in DTYPES:
-        raise ValueError(f"x must be of type float32, float64 or bfloat16, got {x.dtype}")
-    for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and tensor.dtype != x.dtype:
-            raise ValueError(f"{name} must be of the type of x ({x.dtype}), got {tensor.dtype}")
-    if x.dim() not in (3, 4):
-        raise ValueError(f"x must have shape [N, C, H, W] or [C, H, W], got {list(x.shape)}")
-    if weight.dim() != 4 or 0 in weight.shape[2:]:
-        raise ValueError(f"weight must have shape [O, C / groups, R, S] with R and S above 0, got {list(weight.shape)}")
-    if not isinstance(groups, int) or groups < 1:
-        raise ValueError(f"groups must be an integer of at least 1, got {groups!r}")
-    channels, filters = x.size(-3), weight.size(0)
-    if channels % groups or filters % groups:
-        raise ValueError(f"groups must divide both numbers of channels ({channels} and {filters}), got {groups}")
-    if weight.size(1) != channels // groups:
-        raise ValueError(f"weight must have {channels // groups} channels (C / groups), got shape {list(weight.shape)}")
-    if bias is not None and bias.shape != (filters,):
-        raise ValueError(f"bias must have shape [{filters}], got {list(bias.shape)}")
-    stride, dilation = _pair("stride", stride, 1), _pair("dilation", dilation, 1)
-    sides = _sides(padding, weight.shape[2:], stride, dilation)
-    for d, name in enumerate(("height", "width")):
-        extent, size = dilation[d] * (weight.size(2 + d) - 1) + 1, x.size(-2 + d) + sides[2 * d] + sides[2 * d + 1]
-        if extent > size:
-            raise ValueError(f"the kernel must fit the padded {name} of x ({size}), got an extent of {extent}")
-    return stride, sides, dilation
+class _Trilinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a, b, bias, place, sizes, relu):
+        with torch._C._AutoDispatchBelowAutograd():
+            result = compute(place, a, b, sizes, bias, relu)
+        ctx.place, ctx.sizes = place, sizes
+        ctx.save_for_backward(
+            a if ctx.needs_input_grad[1] else None, b if ctx.needs_input_grad[0] else None, result if relu else None
+        )
+        return result
+
+    @staticmethod
+    def backward(ctx, grad):
+        a, b, result = ctx.saved_tensors
+        if result is not None:  # relu; detached, since the mask itself has no slope
+            grad = torch.ops.aten.threshold_backward(grad, result.detach(), 0)
+        first, second = OPERANDS[ctx.place]
+        known = {ctx.place: grad, first: a, second: b}
+        needs_a, needs_b, needs_bias, *_ = ctx.needs_input_grad
+        grad_a = _derive(first, *(known[name] for name in OPERANDS[first]), ctx.sizes) if needs_a else None
+        grad_b = _derive(second, *(known[name] for name in OPERANDS[second]), ctx.sizes) if needs_b else None
+        return grad_a, grad_b, grad.sum((2, 3)).sum(0) if needs_bias else None, None, None, None
 
 
-def _pair(name: str, value: Pair, least: int) -> list[int]:
-    pair = [value, value] if isinstance(value, int) else list(value) if isinstance(value, Sequence) else [None]
-    if len(pair) == 1:
-        pair = pair * 2
-    if len(pair) != 2 or not all(isinstance(v, int) and least <= v < 2**31 for v in pair):
-        raise ValueError(f"{name} must be one or two integers of at least {least}, got {value!r}")
-    return pair
+# Function.apply serves torch.func before it calls this: a fifth of the time of a small call
+_Trilinear.run = super(torch.autograd.Function, _Trilinear).apply
 
 
-def _sides(padding: Padding, kernel: Sequence[int], stride: list[int], dilation: list[int]) -> list[int]:
-    """top, bottom, left, right"""
-    if padding == "valid":
-        return [0] * 4
-    if padding == "same":
-        if stride != [1, 1]:
-            raise ValueError(f'padding must not be "same" with a stride other than 1, got stride {stride}')
-        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        return [side for total in totals for side in (total // 2, total - total // 2)]
-    if isinstance(padding, Sequence) and len(padding) == 2 and any(isinstance(p, Sequence) for p in padding):
-        return [side for p in padding for side in _pair("padding of each dimension", p, 0)]
-    if isinstance(padding, str):
-        raise ValueError(f'padding must be "same", "valid" or numbers, got {padding!r}')
-    return [side for side in _pair("padding", padding, 0) for _ in range(2)]
+# Registration
+
+LIBRARY = torch.library.Library("multipath_gcn", "IMPL")
 
 
-# Gradients: an input gradient is linear in the output's gradient and the weight, a weight gradient in x and the former.
+@torch.library.impl(LIBRARY, "grouped_conv2d", "Autograd")
+def _(x, weight, bias, stride, padding, dilation, groups, relu):
+    of = Geometry(stride, padding, dilation, groups)
+    return _derive("y", x, weight, (of, x.shape[2:], weight.shape[2:]), bias, relu)
 
 
-def _setup(ctx, inputs, output) -> None:
-    x, weight, _, *ctx.geometry, ctx.relu = inputs
-    ctx.save_for_backward(x, weight, output if ctx.relu else None)
+@torch.library.impl(LIBRARY, "grouped_conv2d_input_grad", "Autograd")
+def _(grad, weight, size, stride, padding, dilation, groups):
+    return _derive("x", grad, weight, (Geometry(stride, padding, dilation, groups), size, weight.shape[2:]))
 
 
-def _backward(ctx, grad):
-    x, weight, y = ctx.saved_tensors
-    if ctx.relu:
-        grad = torch.where(y > 0, grad, 0)
-    wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-    dx = INPUT_GRAD(grad, weight, x.shape[2:], *ctx.geometry) if wants_x else None
-    dweight = WEIGHT_GRAD(grad, x, weight.shape[2:], *ctx.geometry) if wants_weight else None
-    return dx, dweight, grad.sum((0, 2, 3)) if wants_bias else None, None, None, None, None, None
-
-
-def _setup_input_grad(ctx, inputs, output) -> None:
-    grad, weight, _, *ctx.geometry = inputs
-    ctx.save_for_backward(grad, weight)
-
-
-def _backward_input_grad(ctx, ddx):
-    grad, weight = ctx.saved_tensors
-    wants_grad, wants_weight = ctx.needs_input_grad[:2]
-    dgrad = CONV(ddx, weight, None, *ctx.geometry, False) if wants_grad else None
-    dweight = WEIGHT_GRAD(grad, ddx, weight.shape[2:], *ctx.geometry) if wants_weight else None
-    return dgrad, dweight, None, None, None, None, None
-
-
-def _setup_weight_grad(ctx, inputs, output) -> None:
-    grad, x, _, *ctx.geometry = inputs
-    ctx.save_for_backward(grad, x)
-
-
-def _backward_weight_grad(ctx, ddweight):
-    grad, x = ctx.saved_tensors
-    wants_grad, wants_x = ctx.needs_input_grad[:2]
-    dgrad = CONV(x, ddweight, None, *ctx.geometry, False) if wants_grad else None
-    dx = INPUT_GRAD(grad, ddweight, x.shape[2:], *ctx.geometry) if wants_x else None
-    return dgrad, dx, None, None, None, None, None
-
-
-for _name, _call, _context in (
-    ("grouped_conv2d", _backward, _setup),
-    ("grouped_conv2d_input_grad", _backward_input_grad, _setup_input_grad),
-    ("grouped_conv2d_weight_grad", _backward_weight_grad, _setup_weight_grad),
-):
-    torch.library.register_autograd(f"multipath_gcn::{_name}", _call, setup_context=_context)
+@torch.library.impl(LIBRARY, "grouped_conv2d_weight_grad", "Autograd")
+def _(grad, x, kernel_size, stride, padding, dilation, groups):
+    return _derive("weight", grad, x, (Geometry(stride, padding, dilation, groups), x.shape[2:], kernel_size))
 
 
 @torch.library.register_fake("multipath_gcn::grouped_conv2d")
 def _(x, weight, bias, stride, padding, dilation, groups, relu):
-    size = [
-        (x.size(2 + d) + padding[2 * d] + padding[2 * d + 1] - dilation[d] * (weight.size(2 + d) - 1) - 1) // stride[d]
-        + 1
-        for d in range(2)
-    ]
-    y = x.new_empty(x.size(0), weight.size(0), *size)
-    return y.contiguous(memory_format=memory_format(x, 1))
+    return _images(
+        x, weight.size(0), out_size(x.shape[2:], weight.shape[2:], Geometry(stride, padding, dilation, groups))
+    )
+
+
+@torch.library.register_fake("multipath_gcn::grouped_conv2d_packed")
+def _(x, packed, bias, weight_size, stride, padding, dilation, groups, relu):
+    return _images(
+        x, weight_size[0], out_size(x.shape[2:], weight_size[2:], Geometry(stride, padding, dilation, groups))
+    )
+
+
+@torch.library.register_fake("multipath_gcn::grouped_conv2d_pack")
+def _(weight, groups):
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    return weight.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=dtype)  # the machine's own order
 
 
 @torch.library.register_fake("multipath_gcn::grouped_conv2d_input_grad")
 def _(grad, weight, size, stride, padding, dilation, groups):
-    dx = grad.new_empty(grad.size(0), weight.size(1) * groups, *size)
-    return dx.contiguous(memory_format=memory_format(grad, 1))
+    return _images(grad, weight.size(1) * groups, size)
 
 
 @torch.library.register_fake("multipath_gcn::grouped_conv2d_weight_grad")
 def _(grad, x, kernel_size, stride, padding, dilation, groups):
     return x.new_empty(grad.size(1), x.size(1) // groups, *kernel_size)
+
+
+def _images(like: Tensor, channels: int, size) -> Tensor:
+    y = like.new_empty(like.size(0), channels, *size)
+    return y.contiguous(memory_format=memory_format(like, 1))

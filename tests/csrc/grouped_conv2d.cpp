@@ -65,13 +65,14 @@ struct ConvProblem {
   }
 
   void run(const ConvPass& pass, const Images<T>& x, const A* weight, bool transposed, const A* bias, bool relu, const Images<T>& y) const {
-    const ConvKernels<T>& kernels = conv_kernels<T>();
-    const Tape tape = tape_of(pass, sizeof(A), kernels.lanes);
-    const auto taps = weight_for(pass, s, weight, transposed);
-    const ConvJob<T> job{as_const(x), y, &pass, &tape, &taps, bias, relu};
-    const int64_t middle = random(0, job.tasks());
-    kernels.run(job, 0, middle);
-    kernels.run(job, middle, job.tasks());
+    std::vector<ConvWay> ways;
+    for (ConvWay way : {ConvWay::rows, ConvWay::lanes, ConvWay::tape})
+      if (possible(way, pass, as_const(x), y)) ways.push_back(way);
+    const ConvWay way = ways[random(0, static_cast<int64_t>(ways.size()) - 1)];
+    const Convolution<T> convolution(pass, as_const(x), y, {weight, weight_strides(s, transposed)}, bias, relu, nullptr, way);
+    const int64_t middle = random(0, convolution.tasks());
+    convolution.run(0, middle);
+    convolution.run(middle, convolution.tasks());
   }
 
   void check() const {

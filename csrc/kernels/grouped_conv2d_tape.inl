@@ -1,7 +1,11 @@
-// y[k, p] = sum over taps of weight[k, tap] tape[p + offset(tap)]; see grouped_conv2d.h. Sums of some filters at some vectors
-// of positions stay in registers while the taps pass.
-
-constexpr int kConvRegisters = VECTOR_BYTES == 64 ? 32 : 16;
+// Vectors over output positions. The rows of one group that a band of output rows needs lie on a tape: padded, in one run of
+// memory per channel and phase of the stride. On it a tap (c, r, s) is a fixed distance, and all output positions of the band
+// are one line, p = i pitch + j:
+//
+//   y[k, p] = sum over taps of weight[k, tap] tape[p + on_tape(tap)]
+//
+// whatever the image's width. Sums of some filters at some vectors of positions stay in registers while the taps pass.
+// Positions past the end of an output row are computed, and not stored.
 
 // Vectors of positions at once: sums, one weight a filter and the loaded positions fit the registers.
 template <int K>
@@ -89,13 +93,13 @@ template <typename T>
 ISA_INLINE void fill_tape(const ConvPass& pass, const Tape& tape, const Images<const T>& x, int64_t n, int64_t g, int64_t first_row,
                           int64_t rows, Accumulator<T>* to) {
   using A = Accumulator<T>;
-  for (int64_t a = 0; a < pass.phases(); ++a) {
-    const Columns columns(x.width, x.pixel_stride, pass.origins[1][a], pass.read_step[1], tape.pitch);
-    for (int64_t c = 0; c < pass.channels; ++c) {
+  for (const Tape::Phase& phase : tape.phases) {
+    const Columns columns(x.width, x.pixel_stride, phase.origin[1], pass.read_step[1], tape.pitch);
+    for (int64_t c = 0; c < pass.channels; ++c, to += tape.plane) {
       const T* const plane = x.data + n * x.batch_stride + (g * pass.channels + c) * x.channel_stride;
-      A* row = to + (a * pass.channels + c) * tape.plane;
-      for (int64_t t = 0; t < rows + pass.reach[0]; ++t, row += tape.pitch) {
-        const int64_t i = (first_row + t) * pass.read_step[0] + pass.origins[0][a];
+      A* row = to;
+      for (int64_t t = 0; t < rows + tape.reach; ++t, row += tape.pitch) {
+        const int64_t i = (first_row + t) * pass.read_step[0] + phase.origin[0];
         if (i < 0 || i >= x.height) std::fill(row, row + tape.pitch, A{0});
         else tape_row(plane + i * x.row_stride, columns, tape.pitch, row);
       }
@@ -110,33 +114,23 @@ ISA_INLINE void store_line(const ConvJob<T>& job, int64_t n, int64_t channel, in
   using A = Accumulator<T>;
   constexpr int L = kLanes<A>;
   const ConvPass& pass = *job.pass;
-  const A bias = job.bias ? job.bias[channel] : A{0};
+  const Vec<A> bias = broadcast(job.bias ? job.bias[channel] : A{0});
   const int64_t distance = pass.step[1] * job.y.pixel_stride, width = pass.size[1];
   T* const plane = job.y.data + n * job.y.batch_stride + channel * job.y.channel_stride + pass.first[1] * job.y.pixel_stride;
   for (int64_t i = 0; i < rows; ++i, line += job.tape->pitch) {
-    T* to = plane + (pass.first[0] + (first_row + i) * pass.step[0]) * job.y.row_stride;
-    for (int64_t j = 0; j < width; j += L) {
-      const int64_t lanes = std::min<int64_t>(L, width - j);
-      Vec<A> value = load(line + j) + broadcast(bias);
-      if (job.relu) value = keep<A>(value, ~(value < 0));  // NaN stays
-      if (distance == 1) {
-        lanes == L ? store(to + j, value) : store_some(to + j, value, lanes);
-      } else {
-        alignas(64) T out[L];
-        store(out, value);
-        for (int64_t l = 0; l < lanes; ++l) to[(j + l) * distance] = out[l];
-      }
-    }
+    T* const to = plane + (pass.first[0] + (first_row + i) * pass.step[0]) * job.y.row_stride;
+    for (int64_t j = 0; j < width; j += L)
+      store_spaced(to + j * distance, distance, finished(job, load(line + j), bias), std::min<int64_t>(L, width - j));
   }
 }
 
 template <typename T>
-ISA_TARGET void conv(const ConvJob<T>& job, int64_t task_begin, int64_t task_end) {
+ISA_TARGET void conv_tape(const ConvJob<T>& job, int64_t task_begin, int64_t task_end) {
   using A = Accumulator<T>;
   constexpr int L = kLanes<A>;
   const ConvPass& pass = *job.pass;
   const Tape& tape = *job.tape;
-  const ConvWeight<A>& weight = *job.weight;
+  const WeightStrides& stride = job.weight.stride;
   const int64_t bands = job.bands(), line_size = (tape.rows * tape.pitch + L - 1) / L * L + L;
   const std::unique_ptr<A[]> memory(new A[tape.size + kConvFilters * line_size]);  // what no row fills, no output needs
   A* const source = memory.get();
@@ -148,8 +142,8 @@ ISA_TARGET void conv(const ConvJob<T>& job, int64_t task_begin, int64_t task_end
     fill_tape(pass, tape, job.x, n, g, first_row, rows, source);
     for (int64_t f = 0; f < pass.filters; f += kConvFilters) {
       const int64_t filters = std::min(kConvFilters, pass.filters - f);
-      const Taps<A> taps{source, tape.offsets.data(), weight.data + g * weight.group_stride + f * weight.filter_stride,
-                         weight.offsets.data(), weight.filter_stride, static_cast<int64_t>(pass.taps.size())};
+      const Taps<A> taps{source, tape.on_tape.data(), job.weight.data + g * stride.group + f * stride.filter,
+                         tape.of_weight.data(), stride.filter, static_cast<int64_t>(tape.on_tape.size())};
       switch (filters) {
         case 1: line_of<1>(taps, vectors, line, line_size); break;
         case 2: line_of<2>(taps, vectors, line, line_size); break;

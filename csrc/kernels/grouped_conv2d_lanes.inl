@@ -1,0 +1,296 @@
+// Vectors over filters, those of neighbouring groups together:
+//
+//   y[p][lane] = sum_{c, r, s} weight[lane, c, r, s] x[p read_step + (row[r], column[s])][channel(lane, c)]
+//
+// for a block of filters, one a lane. The channels that a block reads lie on a tape, one vector a pixel, padded; lane l takes
+// its group's channel c by a permutation. Channels-last images are copied onto the tape, planar ones transposed.
+
+// Which lanes a block has, and which channels they read.
+template <typename A>
+struct LaneBlock {
+  static constexpr int L = kLanes<A>;
+  int64_t filter, filters;    // lanes
+  int64_t channel, channels;  // on the tape
+  int64_t group, lead;        // of the first lane, and how far into its group that is
+
+  LaneBlock(const ConvPass& pass, const LaneBlocks& blocks, int64_t block) {
+    group = block / blocks.parts * blocks.groups;
+    const int64_t groups = std::min(blocks.groups, pass.groups - group), part = block % blocks.parts;
+    lead = pass.filters * part / blocks.parts;
+    filters = blocks.parts > 1 ? pass.filters * (part + 1) / blocks.parts - lead : groups * pass.filters;
+    filter = group * pass.filters + lead;
+    channel = group * pass.channels, channels = groups * pass.channels;
+  }
+};
+
+// packed[r][c][s][lane]
+template <typename T>
+ISA_TARGET void pack_lanes(const ConvJob<T>& job, int64_t block_index, Accumulator<T>* packed) {
+  using A = Accumulator<T>;
+  constexpr int L = kLanes<A>;
+  const ConvPass& pass = *job.pass;
+  const LaneBlock<A> block(pass, *job.blocks, block_index);
+  const WeightStrides& stride = job.weight.stride;
+  const A* of_lane[L];
+  for (int64_t l = 0; l < block.filters; ++l) {
+    const int64_t f = block.lead + l;
+    of_lane[l] = job.weight.data + (block.group + f / pass.filters) * stride.group + f % pass.filters * stride.filter;
+  }
+  const int64_t columns = pass.steps[1].size();
+  for (const Step& r : pass.steps[0])
+    for (int64_t c = 0; c < pass.channels; ++c) {
+      const int64_t row = c * stride.channel + r.k * stride.row;
+      for (int64_t s = 0; s < columns; ++s, packed += L) {
+        const int64_t at = row + pass.steps[1][s].k;
+        for (int64_t l = 0; l < L; ++l) packed[l] = l < block.filters ? of_lane[l][at] : A{0};
+      }
+    }
+}
+
+// count pixels of consecutive memory per channel become vectors over channels, rows of `width` of them `pitch` apart.
+template <typename T>
+ISA_INLINE void onto_tape(const T* from, int64_t channel_stride, int64_t channels, int64_t count, Accumulator<T>* line,
+                          int64_t width, int64_t pitch) {
+  using A = Accumulator<T>;
+  constexpr int L = kLanes<A>;
+  int64_t column = 0;
+  for (int64_t p = 0; p < count; p += L) {
+    const int64_t some = std::min<int64_t>(L, count - p);
+    Vec<A> v[L] = {};
+    if (channels == L && some == L) {
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i) v[i] = load(from + i * channel_stride + p);
+    } else {
+      const Between lanes = between(0, some);
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i)
+        if (i < channels) v[i] = load_between(from + i * channel_stride + p, lanes);
+    }
+    transpose<A>(v);
+    if (column + L <= width) {
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i)
+        if (i < some) store(line + (column + i) * L, v[i]);
+      column += some;
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i) {
+        if (i >= some) break;
+        if (column == width) column = 0, line += pitch * L;
+        store(line + column++ * L, v[i]);
+      }
+    }
+    if (column == width) column = 0, line += pitch * L;
+  }
+}
+
+// Source rows [first, first + rows) of a block's channels, zeros where there are none. The columns beside the image are zeros
+// already.
+template <typename T>
+ISA_INLINE void fill_lanes(const ConvJob<T>& job, const LaneBlock<Accumulator<T>>& block, int64_t n, int64_t first, int64_t rows,
+                           Accumulator<T>* tape) {
+  using A = Accumulator<T>;
+  constexpr int L = kLanes<A>;
+  const Images<const T>& x = job.x;
+  const int64_t pitch = job.blocks->pitch, left = job.pass->least(1);
+  const int64_t begin = std::max<int64_t>(0, left), width = std::min(x.width, left + pitch) - begin;
+  const int64_t top = std::clamp<int64_t>(-first, 0, rows), bottom = std::clamp<int64_t>(x.height - first, top, rows);
+  std::fill(tape, tape + top * pitch * L, A{0});
+  std::fill(tape + bottom * pitch * L, tape + rows * pitch * L, A{0});
+  if (width <= 0) return;
+  const T* from = x.data + n * x.batch_stride + block.channel * x.channel_stride + (first + top) * x.row_stride +
+                  begin * x.pixel_stride;
+  A* to = tape + (top * pitch + begin - left) * L;
+  if (x.channel_stride == 1) {
+    const Between lanes = between(0, block.channels);
+    for (int64_t i = top; i < bottom; ++i, from += x.row_stride, to += pitch * L)
+      for (int64_t j = 0; j < width; ++j)
+        store(to + j * L, block.channels == L ? load(from + j * x.pixel_stride) : load_between(from + j * x.pixel_stride, lanes));
+  } else if (x.row_stride == width) {
+    onto_tape(from, x.channel_stride, block.channels, (bottom - top) * width, to, width, pitch);
+  } else {
+    for (int64_t i = top; i < bottom; ++i, from += x.row_stride, to += pitch * L)
+      onto_tape(from, x.channel_stride, block.channels, width, to, width, pitch);
+  }
+}
+
+// What a row of outputs reads: vectors on the tape and of the weight.
+template <typename A>
+struct LaneTaps {
+  const A* tape;  // of output 0
+  const A* weight;
+  const typename VectorOf<A>::mask* from;  // by channel
+  const int64_t* rows;                     // on the tape
+  const int64_t* columns;
+  int64_t row_count, column_count, channels, step;
+};
+
+// Three neighbouring columns: every vector of the tape is permuted once for all three.
+template <int V, typename A>
+ISA_INLINE void three_columns(const LaneTaps<A>& taps, int64_t first, Vec<A> (&sum)[V]) {
+  constexpr int L = kLanes<A>;
+  const A* weight = taps.weight;
+  for (int64_t r = 0; r < taps.row_count; ++r) {
+    const A* const x = taps.tape + taps.rows[r] + first * L;
+    for (int64_t c = 0; c < taps.channels; ++c, weight += 3 * L) {
+      const Vec<A> w0 = load(weight), w1 = load(weight + L), w2 = load(weight + 2 * L);
+      const auto from = taps.from[c];
+#pragma GCC unroll 18
+      for (int p = 0; p < V + 2; ++p) {
+        const Vec<A> lanes = permute<A>(load(x + p * L), from);
+        if (p < V) multiply_add(sum[p < V ? p : 0], w0, lanes);
+        if (p >= 1 && p <= V) multiply_add(sum[p >= 1 && p <= V ? p - 1 : 0], w1, lanes);
+        if (p >= 2) multiply_add(sum[p >= 2 ? p - 2 : 0], w2, lanes);
+      }
+    }
+  }
+}
+
+template <int V, bool PERMUTED, typename A>
+ISA_INLINE void any_columns(const LaneTaps<A>& taps, int64_t first, Vec<A> (&sum)[V]) {
+  constexpr int L = kLanes<A>;
+  const A* weight = taps.weight;
+  for (int64_t r = 0; r < taps.row_count; ++r) {
+    const A* const row = taps.tape + taps.rows[r] + first * taps.step * L;
+    for (int64_t c = 0; c < taps.channels; ++c)
+      for (int64_t s = 0; s < taps.column_count; ++s, weight += L) {
+        const A* const x = row + taps.columns[s];
+        const Vec<A> w = load(weight);
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) {
+          const Vec<A> lanes = load(x + v * taps.step * L);
+          if constexpr (PERMUTED) multiply_add(sum[v], w, permute<A>(lanes, taps.from[c]));
+          else multiply_add(sum[v], w, lanes);
+        }
+      }
+  }
+}
+
+// Vectors over channels become pixels of consecutive memory per channel.
+template <typename T>
+ISA_INLINE void off_line(const Accumulator<T>* line, int64_t count, T* to, int64_t channel_stride, int64_t channels) {
+  using A = Accumulator<T>;
+  constexpr int L = kLanes<A>;
+  for (int64_t p = 0; p < count; p += L, line += L * L, to += L) {
+    const int64_t some = std::min<int64_t>(L, count - p);
+    Vec<A> v[L] = {};
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i)
+      if (i < some) v[i] = load(line + i * L);
+    transpose<A>(v);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) {
+      if (i >= channels) break;
+      some == L ? store(to + i * channel_stride, v[i]) : store_some(to + i * channel_stride, v[i], some);
+    }
+  }
+}
+
+enum class LaneColumns { three, any, straight };  // straight: lane l reads lane l
+
+constexpr int kLanePixels = kConvRegisters / 2;  // at once, at most
+
+template <int V, LaneColumns COLUMNS, typename T, typename Out>
+ISA_INLINE void lane_pixels(const ConvJob<T>& job, const LaneTaps<Accumulator<T>>& taps, Vec<Accumulator<T>> bias, int64_t first,
+                            Out* to, int64_t distance, int64_t lanes) {
+  using A = Accumulator<T>;
+  Vec<A> sum[V] = {};
+  if constexpr (COLUMNS == LaneColumns::three) three_columns<V>(taps, first, sum);
+  else any_columns<V, COLUMNS == LaneColumns::any>(taps, first, sum);
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v) {
+    const Vec<A> value = finished(job, sum[v], bias);
+    lanes == kLanes<A> ? store(to + v * distance, value) : store_some(to + v * distance, value, lanes);
+  }
+}
+
+template <int V, LaneColumns COLUMNS, typename T, typename Out>
+ISA_INLINE void lane_pixels_of(int64_t wanted, const ConvJob<T>& job, const LaneTaps<Accumulator<T>>& taps,
+                               Vec<Accumulator<T>> bias, int64_t first, Out* to, int64_t distance, int64_t lanes) {
+  if (wanted == V) return lane_pixels<V, COLUMNS>(job, taps, bias, first, to, distance, lanes);
+  if constexpr (V > 1) lane_pixels_of<V - 1, COLUMNS>(wanted, job, taps, bias, first, to, distance, lanes);
+}
+
+template <LaneColumns COLUMNS, typename T, typename Out>
+ISA_TARGET void lane_row_of(const ConvJob<T>& job, const LaneTaps<Accumulator<T>>& taps, const Accumulator<T>* bias, Out* to,
+                            int64_t distance, int64_t lanes) {
+  const int64_t width = job.pass->size[1], parts = (width + kLanePixels - 1) / kLanePixels;
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t begin = width * part / parts, end = width * (part + 1) / parts;
+    lane_pixels_of<kLanePixels, COLUMNS>(end - begin, job, taps, load(bias), begin, to + begin * distance, distance, lanes);
+  }
+}
+
+// A row of outputs, shared out evenly.
+template <typename T, typename Out>
+ISA_INLINE void lane_row(const ConvJob<T>& job, LaneColumns way, const LaneTaps<Accumulator<T>>& taps, const Accumulator<T>* bias,
+                         Out* to, int64_t distance, int64_t lanes) {
+  switch (way) {
+    case LaneColumns::three: return lane_row_of<LaneColumns::three>(job, taps, bias, to, distance, lanes);
+    case LaneColumns::any: return lane_row_of<LaneColumns::any>(job, taps, bias, to, distance, lanes);
+    default: return lane_row_of<LaneColumns::straight>(job, taps, bias, to, distance, lanes);
+  }
+}
+
+// What all blocks of a pass have in common, for one thread.
+template <typename T>
+struct LaneWork {
+  using A = Accumulator<T>;
+  static constexpr int L = kLanes<A>;
+  using Lanes = typename VectorOf<A>::mask;
+  std::vector<int64_t> rows, columns;  // where the weight's rows and columns are on the tape
+  LaneColumns way;
+  std::unique_ptr<A[]> memory;
+  Lanes* from;  // [channel]
+  A *tape, *line, *packed;
+
+  ISA_TARGET explicit LaneWork(const ConvJob<T>& job) {
+    const ConvPass& pass = *job.pass;
+    const LaneBlocks& blocks = *job.blocks;
+    for (const Step& r : pass.steps[0]) rows.push_back((r.offset - pass.least(0)) * blocks.pitch * L);
+    for (const Step& s : pass.steps[1]) columns.push_back((s.offset - pass.least(1)) * L);
+    const bool neighbours = columns.size() == 3 && columns[1] == L && columns[2] == 2 * L && pass.read_step[1] == 1;
+    way = pass.channels == 1 && pass.filters == 1 ? LaneColumns::straight : neighbours ? LaneColumns::three : LaneColumns::any;
+    const int64_t tape_size = blocks.tape_rows * blocks.pitch * L, line_size = blocks.rows * pass.size[1] * L;
+    memory.reset(new A[pass.channels * L + tape_size + line_size + blocks.packed + 64 / sizeof(A)]);
+    from = reinterpret_cast<Lanes*>((reinterpret_cast<uintptr_t>(memory.get()) + 63) & ~uintptr_t{63});
+    tape = reinterpret_cast<A*>(from + pass.channels);
+    line = tape + tape_size;
+    packed = line + line_size;
+    for (int64_t c = 0; c < pass.channels; ++c)
+      for (int64_t l = 0; l < L; ++l)
+        from[c][l] = blocks.parts > 1 ? c : std::min(l / pass.filters, blocks.groups - 1) * pass.channels + c;
+    std::fill(tape, tape + tape_size, A{0});
+  }
+};
+
+template <typename T>
+ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t task_end) {
+  using A = Accumulator<T>;
+  constexpr int L = kLanes<A>;
+  const ConvPass& pass = *job.pass;
+  const LaneBlocks& blocks = *job.blocks;
+  LaneWork<T> work(job);
+  const int64_t bands = job.bands();
+  int64_t packed_block = -1;
+  for (int64_t task = task_begin; task < task_end; ++task) {
+    const int64_t b = task / (job.x.batch * bands), n = task / bands % job.x.batch, row = task % bands * job.rows;
+    const int64_t rows = std::min(job.rows, pass.size[0] - row);
+    const LaneBlock<A> block(pass, blocks, b);
+    if (!job.packed && packed_block != b) pack_lanes(job, b, work.packed), packed_block = b;
+    fill_lanes(job, block, n, row * pass.read_step[0] + pass.least(0), (rows - 1) * pass.read_step[0] + pass.reach(0) + 1, work.tape);
+    alignas(64) A bias[L] = {};
+    if (job.bias) std::copy(job.bias + block.filter, job.bias + block.filter + block.filters, bias);
+    const bool last = job.y.channel_stride == 1;
+    T* const to = job.y.data + n * job.y.batch_stride + block.filter * job.y.channel_stride + pass.first[1] * job.y.pixel_stride +
+                  (pass.first[0] + row * pass.step[0]) * job.y.row_stride;
+    for (int64_t i = 0; i < rows; ++i) {
+      const LaneTaps<A> taps{work.tape + i * pass.read_step[0] * blocks.pitch * L, job.packed ? job.packed + b * blocks.packed : work.packed,
+                             work.from, work.rows.data(), work.columns.data(), static_cast<int64_t>(work.rows.size()),
+                             static_cast<int64_t>(work.columns.size()), pass.channels, pass.read_step[1]};
+      if (last) lane_row(job, work.way, taps, bias, to + i * pass.step[0] * job.y.row_stride, pass.step[1] * job.y.pixel_stride, block.filters);
+      else lane_row(job, work.way, taps, bias, work.line + i * pass.size[1] * L, L, L);
+    }
+    if (!last) off_line(work.line, rows * pass.size[1], to, job.y.channel_stride, block.filters);
+  }
+}

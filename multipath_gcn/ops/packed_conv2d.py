@@ -1,0 +1,97 @@
+"""A convolution whose weight is rearranged once, for inference."""
+
+import torch
+from torch import Tensor
+
+from multipath_gcn.ops.conv_dispatch import stock_conv2d, stock_reason
+from multipath_gcn.ops.conv_geometry import DTYPES, Geometry, Padding, Pair, geometry_of
+from multipath_gcn.ops.native import OPS
+
+PACK = OPS.grouped_conv2d_pack.default
+PACKED = OPS.grouped_conv2d_packed.default
+MOST_PLANS = 64
+
+
+def prepack_conv2d(
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    activation: str | None = None,
+) -> "PackedConv2d":
+    """:func:`grouped_conv2d` with a weight rearranged once for this machine: a function of ``x``, for inference.
+
+    Args and errors are those of :func:`grouped_conv2d`.
+    """
+    return PackedConv2d(weight, bias, stride, padding, dilation, groups, activation)
+
+
+class PackedConv2d:
+    """What :func:`prepack_conv2d` returns. Holds copies: later changes of ``weight`` and ``bias`` are not seen."""
+
+    def __init__(self, weight, bias, stride, padding, dilation, groups, activation):
+        if activation is not None and activation != "relu":
+            raise ValueError(f'activation must be None or "relu", got {activation!r}')
+        for name, tensor in (("weight", weight), ("bias", bias)):
+            if not isinstance(tensor, Tensor) and not (tensor is None and name == "bias"):
+                raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
+        if weight.dtype not in DTYPES:
+            raise ValueError(f"weight must be of type float32, float64 or bfloat16, got {weight.dtype}")
+        if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype):
+            wanted = f"of shape [{weight.size(0)}] and type {weight.dtype}"
+            raise ValueError(f"bias must be {wanted}, got {list(bias.shape)} and {bias.dtype}")
+        self.arguments = (stride, padding, dilation, groups)
+        self.weight = weight.detach().clone(memory_format=torch.contiguous_format)
+        self.bias = None if bias is None else bias.detach().clone()
+        self.relu = activation is not None
+        self.packed = PACK(self.weight, groups) if weight.device.type == "cpu" else None
+        self._plans = {}  # by the shape and layout of x: the geometry, and whether PyTorch's operator is faster
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The convolution of images (N, C, H, W) or (C, H, W), of the type and on the device of the weight.
+
+        Raises:
+            ValueError: when ``x`` does not fit, or requires a gradient.
+        """
+        if not isinstance(x, Tensor):
+            raise ValueError(f"x must be a tensor, got {type(x).__name__}")
+        if x.requires_grad and torch.is_grad_enabled():
+            raise ValueError("x must not require a gradient with a packed weight: call it under no_grad")
+        weight = self.weight
+        if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
+            x = x.to(weight.dtype) if x.is_floating_point() else x
+        if x.dtype is not weight.dtype or x.device != weight.device:
+            wanted = f"{weight.dtype} on {weight.device}"
+            raise ValueError(f"x must be like the packed weight ({wanted}), got {x.dtype} on {x.device}")
+        if x.dim() == 3:
+            return self(x.unsqueeze(0)).squeeze(0)
+        of, stock = self._plan(x)
+        if stock:
+            return stock_conv2d(x, weight, self.bias, of, self.relu)
+        return PACKED(x, self.packed, self.bias, weight.shape, *of, self.relu)
+
+    def _plan(self, x: Tensor) -> tuple[Geometry, bool]:
+        if torch.compiler.is_compiling():
+            return geometry_of(x.shape, self.weight.shape, *self.arguments), False
+        key = x.shape, x.stride(), torch.are_deterministic_algorithms_enabled()
+        if key not in self._plans:
+            of = geometry_of(x.shape, self.weight.shape, *self.arguments)
+            if len(self._plans) == MOST_PLANS:
+                self._plans.clear()
+            self._plans[key] = of, stock_reason("y", x, self.weight, of, self.weight.shape[2:]) is not None
+        return self._plans[key]
+
+    def __deepcopy__(self, memo) -> "PackedConv2d":
+        return self
+
+    def __reduce__(self):
+        raise TypeError("a packed weight is of use on this machine only: store the weight, and pack it after loading")
+
+    def __repr__(self) -> str:
+        stride, padding, dilation, groups = self.arguments
+        return (
+            f"{type(self).__name__}({list(self.weight.shape)}, stride={stride}, padding={padding}, "
+            f"dilation={dilation}, groups={groups}, activation={'relu' if self.relu else None})"
+        )
