@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from grouped_conv2d_cases import Inputs
 from torch import Tensor
 
-from multipath_gcn.ops import grouped_conv2d
+from multipath_gcn.ops import grouped_conv2d, prepack_conv2d
 
 OURS, TORCH = ("ours", "ours_last"), ("torch", "torch_last")
 
@@ -43,7 +43,7 @@ def forward(inputs: Inputs) -> dict[str, Way]:
 
 def packed(weight: Tensor, bias: Tensor | None, geometry: tuple, activation: str | None = None) -> Callable:
     """Ours for inference, the weight made ready before: maps x to y."""
-    return lambda x: grouped_conv2d(x, weight, bias, *geometry, activation)
+    return prepack_conv2d(weight, bias, *geometry, activation)
 
 
 def training(inputs: Inputs) -> dict[str, Way]:

@@ -32,7 +32,7 @@ def compute(place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None,
 
 
 def stock_reason(place: str, a: Tensor, b: Tensor, of: Geometry, kernel) -> str | None:
-    """Why PyTorch's operator computes what stands in ``place``; None where our kernels do. The one place that decides."""
+    """Why PyTorch's operator computes what stands in ``place``; None where ours does. The one place that decides."""
     if a.device.type != "cpu":
         return "our kernels compute on CPU"
     if torch.are_deterministic_algorithms_enabled() or 0 in (a.numel(), b.numel()):

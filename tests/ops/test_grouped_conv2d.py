@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from multipath_gcn.ops import conv_dispatch, grouped_conv2d
 
-
 # channels, filters, groups, image, kernel, stride, padding, dilation
 CASES = {
     "one pixel": (4, 4, 2, (1, 1), (1, 1), 1, 0, 1),
