@@ -56,60 +56,56 @@ struct ConvUnit {
   }
 };
 
+// The weight of a filter and channel of what is computed, at tap (quotient, remainder).
+template <typename T>
+__device__ __forceinline__ T conv_weight(const ConvArgs<T>& args, const ConvItem& item, int64_t group, int64_t filter,
+                                         int64_t channel, const Split& tap) {
+  const ConvShape& shape = args.work.shape;
+  const int64_t o = args.work.transposed ? channel : filter, c = args.work.transposed ? filter : channel;
+  const int64_t r = item.rows.tap_first + tap.quotient * item.rows.tap_step;
+  const int64_t s = item.columns.tap_first + tap.remainder * item.columns.tap_step;
+  return args.weight[(((group * shape.filters + o) * shape.channels + c) * shape.kernel[0] + r) * shape.kernel[1] + s];
+}
+
+// Filters [filter, filter + kFilters) of a group at an offset in y. Those beyond the group are dropped.
+template <int kFilters, typename T>
+__device__ __forceinline__ void store_filters(const ConvArgs<T>& args, int64_t group, int64_t filter, int64_t offset,
+                                              const Accumulate<T> (&sums)[kFilters]) {
+  using A = Accumulate<T>;
+  const int64_t left = args.work.filters - filter, channel = group * args.work.filters + filter;
+  T* const to = args.y.data + offset + channel * args.y.channel;
+  if (left <= 0) return;
+  Vector<T, kFilters> out;
+#pragma unroll
+  for (int k = 0; k < kFilters; ++k) {
+    A value = sums[k];
+    if (args.bias && k < left) value += widen(args.bias[channel + k]);
+    out.value[k] = narrow<T>(args.relu && value <= 0 ? A(0) : value);  // a NaN stays one
+  }
+  if (args.whole) {
+    store(to, out);
+  } else {
+#pragma unroll
+    for (int k = 0; k < kFilters; ++k)
+      if (k < left) to[k * args.y.channel] = out.value[k];
+  }
+}
+
 // The weights of steps [begin, end), as [step, tap of it, channel of its vector, unit, filter].
 template <int kFilters, int kVector, int kTaps, typename T>
 __device__ __forceinline__ void stage_weights(const ConvArgs<T>& args, const ConvItem& item, int64_t begin, int64_t end) {
   using A = Accumulate<T>;
   A* const to = conv_weights<A>();
-  const ConvShape& shape = args.work.shape;
   const int units = args.tiles.block.units;
-  const int64_t all_taps = int64_t{item.rows.taps} * item.columns.taps, plane = shape.kernel[0] * shape.kernel[1];
+  const int64_t all_taps = int64_t{item.rows.taps} * item.columns.taps;
   const int count = static_cast<int>(end - begin) * kTaps * kVector * units * kFilters;
   for (int e = threadIdx.x; e < count; e += kThreads) {
     const int k = e % kFilters, u = e / kFilters % units, rest = e / kFilters / units;
     const Split term = split(begin * kTaps + rest / kVector, all_taps), tap = split(term.remainder, item.columns.taps);
     const ConvUnit unit(args.tiles, item.unit_tile * units + u, kFilters);
     const int64_t filter = unit.filter + k, channel = term.quotient * kVector + rest % kVector;
-    A value = 0;
-    if (unit.busy && filter < args.work.filters) {
-      const int64_t o = args.work.transposed ? channel : filter, c = args.work.transposed ? filter : channel;
-      const int64_t r = item.rows.tap_first + tap.quotient * item.rows.tap_step;
-      const int64_t s = item.columns.tap_first + tap.remainder * item.columns.tap_step;
-      value = widen(args.weight[((unit.group * shape.filters + o) * shape.channels + c) * plane + r * shape.kernel[1] + s]);
-    }
-    to[e] = value;
-  }
-}
-
-template <int kFilters, int kRows, typename T>
-__device__ __forceinline__ void store_sums(const ConvArgs<T>& args, const ConvItem& item, const ConvUnit& unit,
-                                           const ConvPosition& at, const Accumulate<T> (&sums)[kRows][kFilters]) {
-  using A = Accumulate<T>;
-  const int64_t filter = unit.group * args.work.filters + unit.filter, left = args.work.filters - unit.filter;
-  T* to = args.y.data + at.image * args.y.batch + filter * args.y.channel +
-          (item.rows.first + int64_t{at.row} * item.rows.step) * args.y.row +
-          (item.columns.first + int64_t{at.column} * item.columns.step) * args.y.column;
-  A bias[kFilters] = {};
-  if (args.bias)
-#pragma unroll
-    for (int k = 0; k < kFilters; ++k)
-      if (k < left) bias[k] = widen(args.bias[filter + k]);
-#pragma unroll
-  for (int p = 0; p < kRows; ++p, to += item.rows.step * args.y.row) {
-    if (at.row + p >= item.rows.size) break;
-    Vector<T, kFilters> out;
-#pragma unroll
-    for (int k = 0; k < kFilters; ++k) {
-      const A value = sums[p][k] + bias[k];
-      out.value[k] = narrow<T>(args.relu && value <= 0 ? A(0) : value);  // a NaN stays one
-    }
-    if (args.whole) {
-      store(to, out);
-    } else {
-#pragma unroll
-      for (int k = 0; k < kFilters; ++k)
-        if (k < left) to[k * args.y.channel] = out.value[k];
-    }
+    const bool is = unit.busy && filter < args.work.filters;
+    to[e] = is ? widen(conv_weight(args, item, unit.group, filter, channel, tap)) : A(0);
   }
 }
 
@@ -192,7 +188,14 @@ __global__ void __launch_bounds__(kThreads, kFilters <= 2 ? 3 : 2)
           }
         }
       }
-      if (busy) store_sums<kFilters, kRows>(args, item, unit, at, sums);
+      if (!busy) continue;
+      const int64_t out = at.image * args.y.batch + (rows.first + int64_t{at.row} * rows.step) * args.y.row +
+                          (columns.first + int64_t{at.column} * columns.step) * args.y.column;
+#pragma unroll
+      for (int p = 0; p < kRows; ++p) {
+        if (at.row + p >= rows.size) break;
+        store_filters<kFilters>(args, unit.group, unit.filter, out + p * rows.step * args.y.row, sums[p]);
+      }
     }
   }
 }

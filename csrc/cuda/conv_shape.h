@@ -156,6 +156,36 @@ constexpr int conv_filter_block(const ConvWork& work, int multiprocessors) {
   return positions >= ceil_div(int64_t{2} * kThreads * multiprocessors, units) ? eight : filter_block(work.filters, 4);
 }
 
+// ---- The same on the tensor cores, for 16-bit types: a warp takes a unit of 8, 16 or 32 filters and 32 positions, and a step
+// is 16 terms, channels (an even number of them) at taps. Masks of positions have 15 bits for rows and for columns of taps.
+// The one place for the rule which kernel runs: with fewer channels and filters the products are too empty to pay.
+constexpr bool conv_on_tensor_cores(const ConvWork& work, int element_bytes) {
+  return element_bytes == 2 && work.channels >= 4 && work.filters >= 4 && work.channels * work.filters >= 32 &&
+         work.most_taps(0) <= 15 && work.most_taps(1) <= 15;
+}
+
+constexpr int conv_mma_blocks(int64_t filters) { return filters <= 8 ? 1 : filters <= 16 ? 2 : 4; }
+
+constexpr int kConvTermBytes = 16;  // of two terms
+
+constexpr ConvTiles conv_mma_tiles(const ConvWork& work, bool channels_last, int blocks, int multiprocessors) {
+  ConvTiles tiles{};
+  tiles.filter_blocks = ceil_div(work.filters, 8 * blocks);
+  tiles.units = work.shape.groups * tiles.filter_blocks;
+  const int64_t terms = round_up(work.channels, 2) * work.most_taps(0) * work.most_taps(1), steps = ceil_div(terms, 16);
+  const int64_t positions = work.batch * work.axis(0, 0).size * work.axis(1, 0).size;
+  const auto step_bytes = [&](int64_t units) { return 8 * kConvTermBytes + units * blocks * kLanes * 8; };
+  int64_t units = channels_last ? power_above(tiles.units, kWarps) : kWarps / power_above(ceil_div(positions, kLanes), kWarps);
+  while (units > 1 && steps * step_bytes(units) > kConvSharedBytes) units /= 2;
+  tiles.block = {static_cast<int>(units), static_cast<int>(kThreads / units), channels_last};
+  tiles.unit_tiles = ceil_div(tiles.units, units);
+  const int64_t kinds = tiles.unit_tiles * work.phases(0) * work.phases(1);
+  tiles.shares = at_most(ceil_div(positions, tiles.block.lanes), ceil_div(int64_t{16} * multiprocessors, kinds));
+  tiles.steps = at_least(at_most(kConvSharedBytes / step_bytes(units), steps), 1);
+  tiles.shared_bytes = kConvItemBytes + static_cast<int>(tiles.steps * step_bytes(units));
+  return tiles;
+}
+
 // ---- Gradient by the weight. A thread sums for one channel, a block of filters and side x side taps over every lanes-th
 // position of a slice; a block adds its lanes up, and another launch the slices.
 struct ConvGradTiles {

@@ -3,7 +3,7 @@
 #include <type_traits>
 
 #include "activate.cuh"
-#include "conv.cuh"
+#include "conv_mma.cuh"
 #include "conv_weight_grad.cuh"
 #include "grouped_conv2d.cuh"
 
@@ -30,8 +30,29 @@ void launch_conv(Launcher& launcher, ConvArgs<T>& args, bool channels_last) {
   }
 }
 
+template <int kBlocks, typename T>
+void launch_conv_mma(Launcher& launcher, ConvArgs<T>& args, bool channels_last) {
+  args.whole = whole_vectors(args.y, args.work.filters, 2);
+  args.tiles = conv_mma_tiles(args.work, channels_last, kBlocks, launcher.multiprocessors);
+  const int64_t blocks = blocks_for(args.tiles.items(args.work));
+  if (whole_vectors(args.x, args.work.channels, 2)) {
+    launcher.launch(conv_mma_kernel<kBlocks, true, T>, blocks, args.tiles.shared_bytes, args);
+  } else {
+    launcher.launch(conv_mma_kernel<kBlocks, false, T>, blocks, args.tiles.shared_bytes, args);
+  }
+}
+
 template <typename T>
 void run_conv(Launcher& launcher, ConvArgs<T> args, bool channels_last) {
+  if constexpr (sizeof(T) == 2) {
+    if (conv_on_tensor_cores(args.work, sizeof(T))) {
+      switch (conv_mma_blocks(args.work.filters)) {
+        case 1: return launch_conv_mma<1>(launcher, args, channels_last);
+        case 2: return launch_conv_mma<2>(launcher, args, channels_last);
+        default: return launch_conv_mma<4>(launcher, args, channels_last);
+      }
+    }
+  }
   const bool vectors = channels_last && whole_vectors(args.x, args.work.channels, 4);
   switch (conv_filter_block(args.work, launcher.multiprocessors)) {
     case 1: return launch_conv<1, 1>(launcher, args, channels_last);

@@ -113,6 +113,16 @@ static void check_launches() {
     CHECK(tiles.items(work) >= tiles.unit_tiles && blocks_for(tiles.items(work)) <= kMaxBlocks);
     CHECK(tiles.items(work) / tiles.shares / tiles.unit_tiles == work.phases(0) * work.phases(1));
 
+    const int blocks = conv_mma_blocks(work.filters);
+    const ConvTiles products = conv_mma_tiles(work, last, blocks, multiprocessors);
+    CHECK(products.block.units * products.block.lanes == kThreads && products.block.lanes % kLanes == 0);
+    CHECK((blocks == 1 || work.filters > 4 * blocks) && products.units == shape.groups * products.filter_blocks);
+    CHECK(products.filter_blocks * 8 * blocks >= work.filters);
+    CHECK(products.unit_tiles * products.block.units >= products.units);
+    CHECK(products.steps >= 1 && products.shared_bytes <= 48 * 1024);
+    CHECK(products.shared_bytes == kConvItemBytes + products.steps * (8 * kConvTermBytes + products.block.units * blocks * 256));
+    CHECK(products.shares >= 1 && blocks_for(products.items(work)) <= kMaxBlocks);
+
     const ConvGradTiles grad = conv_grad_tiles(shape, batch, last, bytes, multiprocessors);
     check_block(grad.block, last);
     CHECK(grad.side == 1 ? shape.kernel[0] == 1 && shape.kernel[1] == 1 : grad.side == 3);
@@ -137,6 +147,15 @@ int main() {
   const int wanted[][3] = {{1, 1, 1}, {2, 2, 2}, {3, 4, 4}, {4, 4, 4}, {5, 8, 4}, {8, 8, 4}, {12, 4, 4}, {16, 8, 4}};
   for (const auto& [filters, of_eight, of_four] : wanted)
     CHECK(filter_block(filters, 8) == of_eight && filter_block(filters, 4) == of_four);
+
+  // Tensor cores: 16-bit types, and products full enough; masks have 15 bits a direction.
+  const auto products = [](int64_t channels, int64_t filters, int64_t kernel, int bytes) {
+    ConvShape shape = one_direction(64, kernel, 1, 1, kernel / 2, kernel / 2);
+    shape.channels = channels, shape.filters = filters;
+    return conv_on_tensor_cores(conv_work(shape, 1, false), bytes);
+  };
+  CHECK(products(8, 8, 3, 2) && products(4, 8, 3, 2) && products(16, 16, 15, 2) && !products(8, 8, 3, 4));
+  CHECK(!products(4, 4, 3, 2) && !products(1, 64, 3, 2) && !products(64, 2, 3, 2) && !products(16, 16, 17, 2));
 
   // Channels-last: units along a warp. Planes: positions, and several units where those are few.
   CHECK(conv_block(64, 1000000, 32, 256, true).units == 32 && conv_block(3, 1000000, 32, 256, true).units == 4);
