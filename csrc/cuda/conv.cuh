@@ -56,15 +56,23 @@ struct ConvUnit {
   }
 };
 
-// The weight of a filter and channel of what is computed, at tap (quotient, remainder).
+// The weights of one filter of what is computed: of channel c and row r, column s of the kernel at of[c apart + r width + s].
 template <typename T>
-__device__ __forceinline__ T conv_weight(const ConvArgs<T>& args, const ConvItem& item, int64_t group, int64_t filter,
-                                         int64_t channel, const Split& tap) {
-  const ConvShape& shape = args.work.shape;
-  const int64_t o = args.work.transposed ? channel : filter, c = args.work.transposed ? filter : channel;
-  const int64_t r = item.rows.tap_first + tap.quotient * item.rows.tap_step;
-  const int64_t s = item.columns.tap_first + tap.remainder * item.columns.tap_step;
-  return args.weight[(((group * shape.filters + o) * shape.channels + c) * shape.kernel[0] + r) * shape.kernel[1] + s];
+struct ConvFilter {
+  const T* of;
+  int64_t apart;
+
+  __device__ __forceinline__ ConvFilter(const ConvArgs<T>& args, int64_t group, int64_t filter) {
+    const ConvShape& shape = args.work.shape;
+    const int64_t plane = shape.kernel[0] * shape.kernel[1], first = group * shape.filters * shape.channels;
+    of = args.weight + (args.work.transposed ? first + filter : first + filter * shape.channels) * plane;
+    apart = args.work.transposed ? shape.channels * plane : plane;
+  }
+};
+
+__device__ __forceinline__ int64_t place_in_kernel(const ConvItem& item, int64_t width, int r, int s) {
+  return (item.rows.tap_first + int64_t{r} * item.rows.tap_step) * width + item.columns.tap_first +
+         int64_t{s} * item.columns.tap_step;
 }
 
 // Filters [filter, filter + kFilters) of a group at an offset in y. Those beyond the group are dropped.
@@ -91,29 +99,35 @@ __device__ __forceinline__ void store_filters(const ConvArgs<T>& args, int64_t g
   }
 }
 
-// The weights of steps [begin, end), as [step, tap of it, channel of its vector, unit, filter].
-template <int kFilters, int kVector, int kTaps, typename T>
+// The weights of steps [begin, end), as [step, tap of it, channel of its vector, unit, filter]. A thread stays with a filter.
+template <int kFilters, int kVector, bool kThree, typename T>
 __device__ __forceinline__ void stage_weights(const ConvArgs<T>& args, const ConvItem& item, int64_t begin, int64_t end) {
   using A = Accumulate<T>;
   A* const to = conv_weights<A>();
-  const int units = args.tiles.block.units;
-  const int64_t all_taps = int64_t{item.rows.taps} * item.columns.taps;
-  const int count = static_cast<int>(end - begin) * kTaps * kVector * units * kFilters;
-  for (int e = threadIdx.x; e < count; e += kThreads) {
-    const int k = e % kFilters, u = e / kFilters % units, rest = e / kFilters / units;
-    const Split term = split(begin * kTaps + rest / kVector, all_taps), tap = split(term.remainder, item.columns.taps);
-    const ConvUnit unit(args.tiles, item.unit_tile * units + u, kFilters);
-    const int64_t filter = unit.filter + k, channel = term.quotient * kVector + rest % kVector;
-    const bool is = unit.busy && filter < args.work.filters;
-    to[e] = is ? widen(conv_weight(args, item, unit.group, filter, channel, tap)) : A(0);
+  const int slots = args.tiles.block.units * kFilters, slot = static_cast<int>(threadIdx.x) % slots;
+  const ConvUnit unit(args.tiles, item.unit_tile * args.tiles.block.units + slot / kFilters, kFilters);
+  const int64_t number = unit.filter + slot % kFilters, width = args.work.shape.kernel[1];
+  const bool is = unit.busy && number < args.work.filters;
+  const ConvFilter<T> filter(args, unit.group, number);
+  const int count = static_cast<int>(end - begin) * (kThree ? 9 : 1) * kVector;
+  for (int e = static_cast<int>(threadIdx.x) / slots; e < count; e += kThreads / slots) {
+    const int term = e / kVector;
+    int64_t channel = begin + term / 9;
+    int r = term % 9 / 3, s = term % 3;
+    if constexpr (!kThree) {
+      const Split by = split(begin + term, int64_t{item.rows.taps} * item.columns.taps);
+      const Split tap = split(by.remainder, item.columns.taps);
+      channel = by.quotient, r = as_int(tap.quotient), s = as_int(tap.remainder);
+    }
+    const int64_t at = (channel * kVector + e % kVector) * filter.apart + place_in_kernel(item, width, r, s);
+    to[e * slots + slot] = is ? widen(filter.of[at]) : A(0);
   }
 }
 
 template <int kFilters, int kVector, bool kThree, typename T>
-__global__ void __launch_bounds__(kThreads, kFilters <= 2 ? 3 : 2)
-    conv_kernel(const ConvArgs<T> args) {
+__global__ void __launch_bounds__(kThreads, kFilters <= 2 ? 3 : 2) conv_kernel(const ConvArgs<T> args) {
   using A = Accumulate<T>;
-  constexpr int kRows = rows_per_thread(kFilters), kTaps = kThree ? 9 : 1;
+  constexpr int kRows = rows_per_thread(kFilters);
   const ConvWork& work = args.work;
   const ConvTiles& tiles = args.tiles;
   const ConvThread thread(tiles.block);
@@ -139,7 +153,7 @@ __global__ void __launch_bounds__(kThreads, kFilters <= 2 ? 3 : 2)
         const int64_t end = at_most(begin + tiles.steps, steps);
         if (!staged || steps > tiles.steps) {
           __syncthreads();  // the weights before have been read
-          stage_weights<kFilters, kVector, kTaps>(args, item, begin, end);
+          stage_weights<kFilters, kVector, kThree>(args, item, begin, end);
           __syncthreads();
           staged = true;
         }

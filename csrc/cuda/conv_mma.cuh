@@ -10,9 +10,10 @@
 
 namespace multipath_gcn::gpu {
 
-// Two terms, from where a position begins: how far, and which bits a position's mask must have.
+// Two terms: how far they are from where a position begins, and their weights from where a filter's do; which bits a
+// position's mask must have; and how many there are.
 struct ConvTerms {
-  int64_t offset;
+  int64_t offset, weight;
   unsigned bits;
   int count;
 };
@@ -28,15 +29,15 @@ struct ConvPixel {
   int64_t in = 0, out = -1;
   unsigned mask = 0;
 
-  template <typename T>
-  __device__ __forceinline__ ConvPixel(const ConvArgs<T>& args, const ConvItem& item, int64_t position, int64_t positions) {
+  template <typename X, typename Y>
+  __device__ __forceinline__ ConvPixel(const Strided<X>& x, const Strided<Y>& y, const ConvAxis& rows, const ConvAxis& columns,
+                                       int64_t position, int64_t positions) {
     if (position >= positions) return;
-    const ConvAxis &rows = item.rows, &columns = item.columns;
     const ConvPosition at(position, rows.size, columns.size, 1);
     const int row = at.row * rows.read_step + rows.origin, column = at.column * columns.read_step + columns.origin;
-    in = at.image * args.x.batch + row * args.x.row + column * args.x.column;
-    out = at.image * args.y.batch + (rows.first + int64_t{at.row} * rows.step) * args.y.row +
-          (columns.first + int64_t{at.column} * columns.step) * args.y.column;
+    in = at.image * x.batch + row * x.row + column * x.column;
+    out = at.image * y.batch + (rows.first + int64_t{at.row} * rows.step) * y.row +
+          (columns.first + int64_t{at.column} * columns.step) * y.column;
     for (int r = 0; r < rows.taps; ++r)
       if (within(row + r * rows.dilation, rows.limit)) mask |= row_bit(r);
     for (int s = 0; s < columns.taps; ++s)
@@ -44,34 +45,39 @@ struct ConvPixel {
   }
 };
 
-// Terms and weights of steps [begin, end): terms as pairs, weights as [step, unit, block, lane, word, half].
+// Terms of steps [begin, end), as pairs, and their weights, as [step, unit, block, lane, word, half].
 template <int kBlocks, typename T>
 __device__ __forceinline__ void stage_terms(const ConvArgs<T>& args, const ConvItem& item, int64_t begin, int64_t end) {
-  const ConvShape& shape = args.work.shape;
-  const int64_t channels = round_up(args.work.channels, 2), terms = channels * item.rows.taps * item.columns.taps;
+  const int64_t channels = round_up(args.work.channels, 2), all = channels * item.rows.taps * item.columns.taps;
   const int count = static_cast<int>(end - begin), units = args.tiles.block.units;
+  const int64_t apart = ConvFilter<T>(args, 0, 0).apart, width = args.work.shape.kernel[1];
   ConvTerms* const pairs = conv_terms();
   for (int e = threadIdx.x; e < count * 8; e += kThreads) {
     const int64_t term = begin * 16 + e * 2;
     const Split by = split(term, channels), tap = split(by.quotient, item.columns.taps);
+    const int64_t c = by.remainder;
     const int r = as_int(tap.quotient), s = as_int(tap.remainder);
-    if (term < terms) {
-      pairs[e] = {by.remainder * args.x.channel + int64_t{r} * item.rows.dilation * args.x.row +
+    if (term < all) {
+      pairs[e] = {c * args.x.channel + int64_t{r} * item.rows.dilation * args.x.row +
                       int64_t{s} * item.columns.dilation * args.x.column,
-                  row_bit(r) | column_bit(s), by.remainder + 1 < args.work.channels ? 2 : 1};
+                  c * apart + place_in_kernel(item, width, r, s), row_bit(r) | column_bit(s), c + 1 < args.work.channels ? 2 : 1};
     } else {
-      pairs[e] = {0, ~0u, 0};  // no mask has all bits
+      pairs[e] = {0, 0, ~0u, 0};  // no mask has all bits
     }
   }
+  __syncthreads();
   T* const weights = reinterpret_cast<T*>(pairs + args.tiles.steps * 8);
-  for (int e = threadIdx.x; e < count * units * kBlocks * 128; e += kThreads) {
-    const int lane = e / 4 % 32, block = e / 128 % kBlocks, u = e / (128 * kBlocks) % units, step = e / (128 * kBlocks) / units;
-    const Split by = split((begin + step) * 16 + lane % 4 * 2 + e % 4 / 2 * 8 + e % 2, channels);
-    const Split tap = split(by.quotient, item.columns.taps);
-    const ConvUnit unit(args.tiles, item.unit_tile * units + u, kBlocks * 8);
-    const int64_t filter = unit.filter + block * 8 + lane / 4;
-    const bool is = unit.busy && filter < args.work.filters && by.remainder < args.work.channels && tap.quotient < item.rows.taps;
-    weights[e] = is ? conv_weight(args, item, unit.group, filter, by.remainder, tap) : narrow<T>(0.0f);
+  const int slot = static_cast<int>(threadIdx.x) % 128, lane = slot / 4, half = slot % 2, pair = lane % 4 + slot % 4 / 2 * 4;
+  for (int block = 0; block < units * kBlocks; ++block) {
+    const ConvUnit unit(args.tiles, item.unit_tile * units + block / kBlocks, kBlocks * 8);
+    const int64_t number = unit.filter + block % kBlocks * 8 + lane / 4;
+    const bool is = unit.busy && number < args.work.filters;
+    const ConvFilter<T> filter(args, unit.group, number);
+    for (int step = static_cast<int>(threadIdx.x) / 128; step < count; step += kThreads / 128) {
+      const ConvTerms& terms = pairs[step * 8 + pair];
+      weights[(step * units * kBlocks + block) * 128 + slot] =
+          is && half < terms.count ? filter.of[terms.weight + half * apart] : narrow<T>(0.0f);
+    }
   }
 }
 
@@ -105,7 +111,7 @@ __global__ void __launch_bounds__(kThreads, 2) conv_mma_kernel(const ConvArgs<T>
     bool staged = false;
     for (int64_t first = item.share * tiles.block.lanes; first < positions; first += tiles.shares * tiles.block.lanes) {
       const int64_t warp_first = first + warp / tiles.block.units * kLanes;
-      const ConvPixel own(args, item, warp_first + lane, positions);
+      const ConvPixel own(args.x, args.y, item.rows, item.columns, warp_first + lane, positions);
       int64_t in[4];
       unsigned mask[4];
 #pragma unroll
@@ -131,7 +137,7 @@ __global__ void __launch_bounds__(kThreads, 2) conv_mma_kernel(const ConvArgs<T>
           uint32_t a[2][4];
 #pragma unroll
           for (int w = 0; w < 2; ++w) {
-            const ConvTerms terms = pairs[w * 4];
+            const ConvTerms& terms = pairs[w * 4];
 #pragma unroll
             for (int q = 0; q < 4; ++q)
               a[q / 2][q % 2 + w * 2] = load_terms<kPairs>(image, in[q], mask[q], terms, args.x.channel);

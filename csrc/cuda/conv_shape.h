@@ -106,11 +106,15 @@ constexpr int filter_block(int64_t filters, int most) {
 // Rows of outputs of one thread.
 MULTIPATH_GCN_BOTH constexpr int rows_per_thread(int filter_block) { return filter_block <= 2 ? 8 : 4; }
 
+// Blocks to a multiprocessor, where there is work for them: two or three at a time, so that both end in whole waves; few, so
+// that each uses what it has staged many times.
+constexpr int64_t kConvBlocks = 6;
+
 constexpr int kConvItemBytes = 128;
-constexpr int kConvSharedBytes = 32 * 1024;  // of weights: three blocks and half of the cache beside them
+constexpr int kConvSharedBytes = 40 * 1024;  // of weights: three blocks and half of the cache beside them
 
 // Forward and gradient by x. A *step* is what a thread sums at once: `vector` channels at one tap, or at all nine of
-// three_rows. The weights of so many steps as fit are in shared memory.
+// three_rows. The weights of so many steps as fit are in shared memory; fewer units where that makes all of them fit.
 struct ConvTiles {
   ConvBlock block;
   int64_t filter_blocks, units, unit_tiles;
@@ -134,15 +138,15 @@ constexpr ConvTiles conv_tiles(const ConvWork& work, bool channels_last, int fil
   tiles.filter_blocks = ceil_div(work.filters, filter_block);
   tiles.units = work.shape.groups * tiles.filter_blocks;
   const int unit_bytes = (three ? 9 : 1) * vector * filter_block * value_bytes;
+  const int64_t steps = ceil_div(work.channels, vector) * (three ? 1 : work.most_taps(0) * work.most_taps(1));
   int most_units = kLanes;
-  while (most_units * unit_bytes > kConvSharedBytes) most_units /= 2;
+  while (most_units > 4 && steps > kConvSharedBytes / (most_units * unit_bytes)) most_units /= 2;
   const int64_t positions = conv_positions(work.batch, filter_block, work.axis(0, 0), work.axis(1, 0));
   tiles.block = conv_block(tiles.units, positions, most_units, kThreads, channels_last);
   tiles.unit_tiles = ceil_div(tiles.units, tiles.block.units);
   const int64_t kinds = tiles.unit_tiles * work.phases(0) * work.phases(1);
-  tiles.shares = at_most(ceil_div(positions, tiles.block.lanes), ceil_div(int64_t{16} * multiprocessors, kinds));
+  tiles.shares = at_most(ceil_div(positions, tiles.block.lanes), ceil_div(kConvBlocks * multiprocessors, kinds));
   const int step_bytes = tiles.block.units * unit_bytes;
-  const int64_t steps = ceil_div(work.channels, vector) * (three ? 1 : work.most_taps(0) * work.most_taps(1));
   tiles.steps = at_least(at_most(kConvSharedBytes / step_bytes, steps), 1);
   tiles.shared_bytes = kConvItemBytes + static_cast<int>(tiles.steps * step_bytes);
   return tiles;
@@ -166,7 +170,7 @@ constexpr bool conv_on_tensor_cores(const ConvWork& work, int element_bytes) {
 
 constexpr int conv_mma_blocks(int64_t filters) { return filters <= 8 ? 1 : filters <= 16 ? 2 : 4; }
 
-constexpr int kConvTermBytes = 16;  // of two terms
+constexpr int kConvTermBytes = 24;  // of two terms
 
 constexpr ConvTiles conv_mma_tiles(const ConvWork& work, bool channels_last, int blocks, int multiprocessors) {
   ConvTiles tiles{};
@@ -176,11 +180,11 @@ constexpr ConvTiles conv_mma_tiles(const ConvWork& work, bool channels_last, int
   const int64_t positions = work.batch * work.axis(0, 0).size * work.axis(1, 0).size;
   const auto step_bytes = [&](int64_t units) { return 8 * kConvTermBytes + units * blocks * kLanes * 8; };
   int64_t units = channels_last ? power_above(tiles.units, kWarps) : kWarps / power_above(ceil_div(positions, kLanes), kWarps);
-  while (units > 1 && steps * step_bytes(units) > kConvSharedBytes) units /= 2;
+  while (units > 1 && steps > kConvSharedBytes / step_bytes(units)) units /= 2;
   tiles.block = {static_cast<int>(units), static_cast<int>(kThreads / units), channels_last};
   tiles.unit_tiles = ceil_div(tiles.units, units);
   const int64_t kinds = tiles.unit_tiles * work.phases(0) * work.phases(1);
-  tiles.shares = at_most(ceil_div(positions, tiles.block.lanes), ceil_div(int64_t{16} * multiprocessors, kinds));
+  tiles.shares = at_most(ceil_div(positions, tiles.block.lanes), ceil_div(kConvBlocks * multiprocessors, kinds));
   tiles.steps = at_least(at_most(kConvSharedBytes / step_bytes(units), steps), 1);
   tiles.shared_bytes = kConvItemBytes + static_cast<int>(tiles.steps * step_bytes(units));
   return tiles;
@@ -196,6 +200,13 @@ struct ConvGradTiles {
   int shared_bytes;
 };
 
+// As many as there are blocks for, with at least 16 rounds to each, and within the memory for their sums.
+constexpr int64_t conv_grad_slices(const ConvGradTiles& tiles, int64_t weights, int value_bytes, int multiprocessors) {
+  int64_t slices = ceil_div(kConvBlocks * multiprocessors, tiles.unit_tiles);
+  slices = at_most(slices, ceil_div(tiles.positions, int64_t{16} * tiles.block.lanes));
+  return at_least(at_most(slices, kMaxPartialBytes / (weights * value_bytes)), 1);
+}
+
 constexpr ConvGradTiles conv_grad_tiles(const ConvShape& shape, int64_t batch, bool channels_last, int value_bytes,
                                         int multiprocessors) {
   ConvGradTiles tiles{};
@@ -209,12 +220,34 @@ constexpr ConvGradTiles conv_grad_tiles(const ConvShape& shape, int64_t batch, b
   tiles.block = conv_block(tiles.units, tiles.positions, channels_last ? kLanes : kWarps, kLanes, channels_last);
   tiles.unit_tiles = ceil_div(tiles.units, tiles.block.units);
   const int64_t weights = shape.groups * shape.filters * shape.channels * shape.kernel[0] * shape.kernel[1];
-  int64_t slices = ceil_div(int64_t{8} * multiprocessors, tiles.unit_tiles);
-  slices = at_most(slices, ceil_div(tiles.positions, int64_t{16} * tiles.block.lanes));
-  slices = at_least(at_most(slices, kMaxPartialBytes / (weights * value_bytes)), 1);
-  tiles.positions_per_slice = round_up(ceil_div(tiles.positions, slices), tiles.block.lanes);
+  tiles.slices = conv_grad_slices(tiles, weights, value_bytes, multiprocessors);
+  tiles.positions_per_slice = round_up(ceil_div(tiles.positions, tiles.slices), tiles.block.lanes);
   tiles.slices = ceil_div(tiles.positions, tiles.positions_per_slice);
   tiles.shared_bytes = tiles.side * tiles.side * kThreads * value_bytes;
+  return tiles;
+}
+
+// On the tensor cores: a warp takes 16 filters and up to kTermBlocks times eight terms, and 16 positions at a time.
+constexpr int kTermBlocks = 9;
+
+constexpr bool conv_grad_on_tensor_cores(const ConvShape& shape, int element_bytes) {
+  return element_bytes == 2 && shape.channels >= 4 && shape.filters >= 8 && shape.kernel[0] <= 15 && shape.kernel[1] <= 15;
+}
+
+constexpr ConvGradTiles conv_grad_mma_tiles(const ConvShape& shape, int64_t batch, bool channels_last, int multiprocessors) {
+  ConvGradTiles tiles{};
+  const int64_t terms = shape.channels * shape.kernel[0] * shape.kernel[1];
+  tiles.filter_blocks = ceil_div(shape.filters, 16);
+  tiles.units = shape.groups * tiles.filter_blocks * ceil_div(terms, 8 * kTermBlocks);
+  tiles.positions = batch * shape.out[0] * shape.out[1];
+  const int64_t units =
+      channels_last ? power_above(tiles.units, kWarps) : kWarps / power_above(ceil_div(tiles.positions, 16), kWarps);
+  tiles.block = {static_cast<int>(units), static_cast<int>(kWarps / units * 16), channels_last};
+  tiles.unit_tiles = ceil_div(tiles.units, units);
+  tiles.slices = conv_grad_slices(tiles, shape.groups * shape.filters * terms, 4, multiprocessors);
+  tiles.positions_per_slice = round_up(ceil_div(tiles.positions, tiles.slices), tiles.block.lanes);
+  tiles.slices = ceil_div(tiles.positions, tiles.positions_per_slice);
+  tiles.shared_bytes = kWarps * 16 * 8 * kTermBlocks * 4;  // the warps' sums; before, less for terms
   return tiles;
 }
 

@@ -5,6 +5,7 @@
 #include "activate.cuh"
 #include "conv_mma.cuh"
 #include "conv_weight_grad.cuh"
+#include "conv_weight_grad_mma.cuh"
 #include "grouped_conv2d.cuh"
 
 namespace multipath_gcn::gpu {
@@ -85,13 +86,27 @@ template <typename T>
 void run_conv_weight_grad(Launcher& launcher, ConvGradArgs<T> args, int64_t batch, bool channels_last, T* dweight) {
   using A = Accumulate<T>;
   const ConvShape& shape = args.shape;
-  args.tiles = conv_grad_tiles(shape, batch, channels_last, sizeof(A), launcher.multiprocessors);
   const int64_t weights = shape.groups * shape.filters * shape.channels * shape.kernel[0] * shape.kernel[1];
-  args.partial = static_cast<A*>(launcher.allocate(args.tiles.slices * weights * sizeof(A)));
-  switch (args.tiles.filter_block) {
-    case 1: launch_conv_weight_grad<1>(launcher, args); break;
-    case 2: launch_conv_weight_grad<2>(launcher, args); break;
-    default: launch_conv_weight_grad<4>(launcher, args);
+  const auto place = [&](const ConvGradTiles& tiles) {
+    args.tiles = tiles;
+    args.partial = static_cast<A*>(launcher.allocate(tiles.slices * weights * sizeof(A)));
+  };
+  bool done = false;
+  if constexpr (sizeof(T) == 2) {
+    if (conv_grad_on_tensor_cores(shape, sizeof(T))) {
+      place(conv_grad_mma_tiles(shape, batch, channels_last, launcher.multiprocessors));
+      launcher.launch(conv_weight_grad_mma_kernel<T>, blocks_for(args.tiles.unit_tiles * args.tiles.slices),
+                      args.tiles.shared_bytes, args);
+      done = true;
+    }
+  }
+  if (!done) {
+    place(conv_grad_tiles(shape, batch, channels_last, sizeof(A), launcher.multiprocessors));
+    switch (args.tiles.filter_block) {
+      case 1: launch_conv_weight_grad<1>(launcher, args); break;
+      case 2: launch_conv_weight_grad<2>(launcher, args); break;
+      default: launch_conv_weight_grad<4>(launcher, args);
+    }
   }
   launcher.launch(add_slabs_kernel<T>, blocks_for(ceil_div(weights, kLanes)), kThreads * static_cast<int>(sizeof(A)),
                   static_cast<const A*>(args.partial), dweight, args.tiles.slices, weights);

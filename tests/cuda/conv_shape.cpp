@@ -90,6 +90,14 @@ static ConvShape any_shape(bool huge) {
   return shape;
 }
 
+static void check_slices(const ConvGradTiles& tiles, const ConvShape& shape, int value_bytes) {
+  CHECK(tiles.slices >= 1 && tiles.slices * tiles.positions_per_slice >= tiles.positions);
+  CHECK((tiles.slices - 1) * tiles.positions_per_slice < tiles.positions && tiles.positions_per_slice % tiles.block.lanes == 0);
+  const int64_t weights = shape.groups * shape.filters * shape.channels * shape.kernel[0] * shape.kernel[1];
+  CHECK(tiles.slices == 1 || tiles.slices * weights * value_bytes <= kMaxPartialBytes);
+  CHECK(blocks_for(tiles.unit_tiles * tiles.slices) <= kMaxBlocks);
+}
+
 static void check_launches() {
   for (int i = 0; i < 20000; ++i) {
     const bool huge = i % 4 == 0, last = i % 2, wide = i % 3 == 0;
@@ -131,11 +139,14 @@ static void check_launches() {
     CHECK(grad.units >= shape.groups * shape.channels * ceil_div(shape.filters, grad.filter_block));
     CHECK(grad.unit_tiles * grad.block.units >= grad.units && (grad.unit_tiles - 1) * grad.block.units < grad.units);
     CHECK(grad.positions == batch * ceil_div(shape.out[0], grad.rows) * shape.out[1]);
-    CHECK(grad.slices >= 1 && grad.slices * grad.positions_per_slice >= grad.positions);
-    CHECK((grad.slices - 1) * grad.positions_per_slice < grad.positions);
-    const int64_t weights = shape.groups * shape.filters * shape.channels * shape.kernel[0] * shape.kernel[1];
-    CHECK(grad.slices == 1 || grad.slices * weights * bytes <= kMaxPartialBytes);
+    check_slices(grad, shape, bytes);
     CHECK(grad.shared_bytes <= 48 * 1024);
+
+    const ConvGradTiles sums = conv_grad_mma_tiles(shape, batch, last, multiprocessors);
+    CHECK(sums.block.units * sums.block.lanes == kWarps * 16 && sums.block.lanes % 16 == 0);
+    CHECK(sums.unit_tiles * sums.block.units >= sums.units && (sums.unit_tiles - 1) * sums.block.units < sums.units);
+    CHECK(sums.positions == batch * shape.out[0] * shape.out[1] && sums.shared_bytes <= 48 * 1024);
+    check_slices(sums, shape, 4);
   }
 }
 
