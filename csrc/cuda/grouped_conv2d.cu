@@ -27,8 +27,9 @@ Tensor empty_images(const Tensor& like, const std::vector<int64_t>& sizes) {
 }
 
 // On CUDA coordinates have 32 bits.
-ConvShape shape_of(const std::vector<int64_t>& in, int64_t channels, const Tensor& weight, const std::vector<int64_t>& stride,
-                   const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation, int64_t groups) {
+ConvShape shape_of(const std::vector<int64_t>& in, int64_t channels, const std::vector<int64_t>& weight,
+                   const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+                   const std::vector<int64_t>& dilation, int64_t groups) {
   const ConvShape shape = conv_shape(in, channels, weight, stride, padding, dilation, groups);
   for (int d = 0; d < 2; ++d)
     STD_TORCH_CHECK(in[d] + padding[2 * d] + padding[2 * d + 1] <= kMaxPadded, "a padded image must be at most ", kMaxPadded,
@@ -57,7 +58,7 @@ void convolve(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
 Tensor grouped_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, std::vector<int64_t> stride,
                       std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups, bool relu) {
   check_images("x", x);
-  const ConvShape shape = shape_of({x.size(2), x.size(3)}, x.size(1), weight, stride, padding, dilation, groups);
+  const ConvShape shape = shape_of({x.size(2), x.size(3)}, x.size(1), sizes_of(weight), stride, padding, dilation, groups);
   check_like("weight", weight, x);
   check_conv_bias(bias, x, weight.size(0));
   const Tensor y = empty_images(x, {x.size(0), weight.size(0), shape.out[0], shape.out[1]});
@@ -70,7 +71,7 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, std::vector<int64_t>
   check_images("grad", grad);
   STD_TORCH_CHECK(size.size() == 2 && size[0] >= 0 && size[1] >= 0, "size must be a height and a width");
   const int64_t channels = weight.dim() == 4 ? weight.size(1) * groups : 0;
-  const ConvShape shape = shape_of({size[0], size[1]}, channels, weight, stride, padding, dilation, groups);
+  const ConvShape shape = shape_of({size[0], size[1]}, channels, sizes_of(weight), stride, padding, dilation, groups);
   check_like("weight", weight, grad);
   check_grad(grad, grad.size(0), weight.size(0), shape);
   const Tensor dx = empty_images(grad, {grad.size(0), channels, size[0], size[1]});
@@ -86,7 +87,7 @@ Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> ker
   check_like("grad", grad, x);
   STD_TORCH_CHECK(kernel_size.size() == 2 && groups >= 1, "kernel_size must be a height and a width, and groups at least 1");
   Tensor dweight = torch::stable::new_empty(x, {grad.size(1), x.size(1) / groups, kernel_size[0], kernel_size[1]});
-  const ConvShape shape = shape_of({x.size(2), x.size(3)}, x.size(1), dweight, stride, padding, dilation, groups);
+  const ConvShape shape = shape_of({x.size(2), x.size(3)}, x.size(1), sizes_of(dweight), stride, padding, dilation, groups);
   check_grad(grad, x.size(0), grad.size(1), shape);
   if (dweight.numel() == 0) return dweight;
   if (grad.numel() == 0 || x.numel() == 0) return torch::stable::zero_(dweight);
