@@ -9,6 +9,9 @@ from convolutions import DTYPES, GEOMETRIES, IMAGES, SIZES, Problem, check_opera
 from matrices import assert_equal
 
 
+pytestmark = pytest.mark.usefixtures("our_convolution")
+
+
 @pytest.fixture(params=["emulated", "cuda"])
 def backend(request):
     """(operators, device)"""

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from multipath_gcn.ops.native import OPS
 
+pytestmark = pytest.mark.usefixtures("our_convolution")
 CONV = OPS.grouped_conv2d.default
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 FORMATS = (torch.contiguous_format, torch.channels_last)
