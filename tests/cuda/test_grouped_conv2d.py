@@ -8,7 +8,6 @@ import torch
 from convolutions import DTYPES, GEOMETRIES, IMAGES, SIZES, Problem, check_operators, definition, fits
 from matrices import assert_equal
 
-
 pytestmark = pytest.mark.usefixtures("our_convolution")
 
 
