@@ -24,10 +24,11 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   m.def("grouped_conv2d(Tensor x, Tensor weight, Tensor? bias, " CONV ", bool relu) -> Tensor");
   m.def("grouped_conv2d_input_grad(Tensor grad, Tensor weight, int[] size, " CONV ") -> Tensor");
   m.def("grouped_conv2d_weight_grad(Tensor grad, Tensor x, int[] kernel_size, " CONV ") -> Tensor");
-  // The same forward for weights [O, C / groups, R, S] rearranged once, and the name of the kernel that computes it
-  m.def("grouped_conv2d_pack(Tensor weight, int groups) -> Tensor");
-  m.def("grouped_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, int[] weight_size, " CONV ", bool relu) -> Tensor");
-  m.def("grouped_conv2d_kernel(Tensor x, int[] weight_size, " CONV ") -> str");
+  // The same forward for weights rearranged once, together with all that is known of the convolution
+  m.def("grouped_conv2d_pack(Tensor weight, " CONV ", bool relu) -> Tensor");
+  m.def("grouped_conv2d_packed(Tensor x, Tensor packed, Tensor? bias) -> Tensor");
+  // Which kernel computes y ("y"), its gradient by x ("x") or by the weight ("weight")
+  m.def("grouped_conv2d_kernel(Tensor x, int[] weight_size, " CONV ", str place) -> str");
 
   // Sparse matrices in CSR, A[i, j] = row_scale[i] weight[e] col_scale[j], what is None being 1, and their transposes:
   // y[i, f] = sum_j A[i, j] x[j, f]; the same with drop(relu(y + bias)) and a bit for every value that has a slope

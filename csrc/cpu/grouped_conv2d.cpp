@@ -6,6 +6,8 @@
 #include "dtype.h"
 #include "huge_pages.h"
 
+#include <cstring>
+
 namespace multipath_gcn {
 namespace {
 
@@ -122,65 +124,91 @@ int64_t packed_numel(const ConvShape& shape) {
   return shape.groups * shape.filters * shape.channels * shape.kernel[0] * shape.kernel[1] + blocks.count * blocks.packed;
 }
 
-Tensor pack(const Tensor& weight, int64_t groups) {
+// What lies before a packed weight: small calls would spend most of their time on handing it over.
+struct PackedHeader {
+  ScalarType dtype;
+  int64_t weight[4], stride[2], padding[4], dilation[2], groups, relu;
+};
+static_assert(sizeof(PackedHeader) <= 128);
+constexpr int64_t kHeaderBytes = 128;
+
+std::vector<int64_t> listed(const int64_t* begin, int64_t count) { return {begin, begin + count}; }
+
+Tensor pack(const Tensor& weight, std::vector<int64_t> stride, std::vector<int64_t> padding, std::vector<int64_t> dilation,
+            int64_t groups, bool relu) {
   STD_TORCH_CHECK(weight.dim() == 4, "weight must have shape [O, C / groups, R, S], got ", shape_text(weight));
+  STD_TORCH_CHECK(dilation.size() == 2, "dilation must have 2 entries");
   // What is packed does not depend on the image: one as large as the kernel.
-  const ConvShape shape = conv_shape({weight.size(2), weight.size(3)}, weight.size(1) * groups, sizes_of(weight), {1, 1}, {0, 0, 0, 0},
-                                     {1, 1}, groups);
+  std::vector<int64_t> size;
+  for (int d = 0; d < 2; ++d) size.push_back((weight.size(2 + d) - 1) * std::max<int64_t>(1, dilation[d]) + 1);
+  const ConvShape shape = conv_shape(size, weight.size(1) * groups, sizes_of(weight), stride, padding, dilation, groups);
   Tensor packed = weight;
   dispatch(weight.scalar_type(), "grouped_conv2d_pack", [&](auto element) {
     using T = decltype(element);
     using A = Accumulator<T>;
-    const auto type = sizeof(A) == 4 ? torch::headeronly::ScalarType::Float : torch::headeronly::ScalarType::Double;
-    packed = torch::stable::empty({packed_numel<T>(shape)}, type);
-    A* const out = static_cast<A*>(packed.mutable_data_ptr());
+    packed = torch::stable::empty({kHeaderBytes + packed_numel<T>(shape) * static_cast<int64_t>(sizeof(A))}, ScalarType::Byte);
+    char* const memory = static_cast<char*>(packed.mutable_data_ptr());
+    PackedHeader header{weight.scalar_type(), {}, {}, {}, {}, groups, relu};
+    for (int d = 0; d < 4; ++d) header.weight[d] = weight.size(d), header.padding[d] = padding[d];
+    for (int d = 0; d < 2; ++d) header.stride[d] = stride[d], header.dilation[d] = dilation[d];
+    std::memcpy(memory, &header, sizeof header);
+    A* const out = reinterpret_cast<A*>(memory + kHeaderBytes);
     const Weight<T> taps(weight);
     std::copy(taps.data(), taps.data() + weight.numel(), out);
     const ConvPass pass = forward_pass(shape);
-    const ConvKernels<T>& kernels = conv_kernels<T>();
     const LaneBlocks blocks = packed_blocks<T>(pass);
     ConvJob<T> job{};
     job.pass = &pass, job.blocks = &blocks, job.weight = {out, weight_strides(shape, false)};
-    for (int64_t b = 0; b < blocks.count; ++b) kernels.pack(job, b, out + weight.numel() + b * blocks.packed);
+    for (int64_t b = 0; b < blocks.count; ++b) conv_kernels<T>().pack(job, b, out + weight.numel() + b * blocks.packed);
   });
   return packed;
 }
 
-Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias, std::vector<int64_t> weight_size,
-                             std::vector<int64_t> stride, std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups,
-                             bool relu) {
+Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias) {
   check_images("x", x);
-  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), weight_size, stride, padding, dilation, groups);
-  check_conv_bias(bias, x, weight_size[0]);
-  Tensor y = empty_images(x, {x.size(0), weight_size[0], shape.out[0], shape.out[1]});
+  STD_TORCH_CHECK(packed.is_cpu() && packed.scalar_type() == ScalarType::Byte && packed.is_contiguous() &&
+                      packed.numel() >= kHeaderBytes,
+                  "packed must be the result of grouped_conv2d_pack, got ", shape_text(packed));
+  const char* const memory = static_cast<const char*>(packed.const_data_ptr());
+  PackedHeader header;
+  std::memcpy(&header, memory, sizeof header);
+  STD_TORCH_CHECK(x.is_cpu() && x.scalar_type() == header.dtype, "x must be of the type and on the device of the packed weight");
+  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), listed(header.weight, 4), listed(header.stride, 2),
+                                     listed(header.padding, 4), listed(header.dilation, 2), header.groups);
+  check_conv_bias(bias, x, header.weight[0]);
+  Tensor y = empty_images(x, {x.size(0), header.weight[0], shape.out[0], shape.out[1]});
   if (y.numel() == 0) return y;
   dispatch(x.scalar_type(), "grouped_conv2d_packed", [&](auto element) {
     using T = decltype(element);
     using A = Accumulator<T>;
-    const int64_t plain = weight_size[0] * weight_size[1] * weight_size[2] * weight_size[3];
-    STD_TORCH_CHECK(packed.is_cpu() && packed.is_contiguous() && packed.element_size() == sizeof(A) &&
-                        packed.numel() == packed_numel<T>(shape),
-                    "packed must be the result of grouped_conv2d_pack for this weight, got ", shape_text(packed));
+    STD_TORCH_CHECK(packed.numel() == kHeaderBytes + packed_numel<T>(shape) * static_cast<int64_t>(sizeof(A)),
+                    "packed must be the result of grouped_conv2d_pack, got ", shape_text(packed));
     std::vector<A> wide;
     if (bias) wide = widened<T>(*bias);
-    const A* const weight = static_cast<const A*>(packed.const_data_ptr());
+    const A* const weight = reinterpret_cast<const A*>(memory + kHeaderBytes);
+    const int64_t plain = header.weight[0] * header.weight[1] * header.weight[2] * header.weight[3];
     run<T>({forward_pass(shape), images_of<const T>(x), images_of<T>(y), {weight, weight_strides(shape, false)},
-            bias ? wide.data() : nullptr, relu, weight + plain});
+            bias ? wide.data() : nullptr, header.relu != 0, weight + plain});
   });
   return y;
 }
 
 std::string kernel(const Tensor& x, std::vector<int64_t> weight_size, std::vector<int64_t> stride, std::vector<int64_t> padding,
-                   std::vector<int64_t> dilation, int64_t groups) {
+                   std::vector<int64_t> dilation, int64_t groups, std::string place) {
   check_images("x", x);
   const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), weight_size, stride, padding, dilation, groups);
-  const char* name = "";
+  std::string name;
   dispatch(x.scalar_type(), "grouped_conv2d_kernel", [&](auto element) {
     using T = decltype(element);
     const Tensor y = empty_images(x, {x.size(0), weight_size[0], shape.out[0], shape.out[1]});
-    const Convolution<T> convolution(forward_pass(shape), images_of<const T>(x), images_of<T>(y),
-                                     {nullptr, weight_strides(shape, false)}, nullptr, false);
-    name = way_name(convolution.way());
+    if (place == "weight")
+      name = way_name(ConvolutionWeightGrad<T>(forward_pass(shape), images_of<const T>(x), images_of<const T>(y), nullptr).way());
+    else if (place == "x")
+      name = way_name(Convolution<T>(input_grad_passes(shape).front(), images_of<const T>(y), images_of<T>(x),
+                                     {nullptr, weight_strides(shape, true)}, nullptr, false).way());
+    else
+      name = way_name(Convolution<T>(forward_pass(shape), images_of<const T>(x), images_of<T>(y),
+                                     {nullptr, weight_strides(shape, false)}, nullptr, false).way());
   });
   return name;
 }

@@ -124,22 +124,22 @@ struct LaneTaps {
   int64_t row_count, column_count, channels, step;
 };
 
-// Three neighbouring columns: every vector of the tape is permuted once for all three.
-template <int V, typename A>
+// Three neighbouring columns: every vector of the tape is permuted once for all outputs that meet it.
+template <int V, int STEP, typename A>
 ISA_INLINE void three_columns(const LaneTaps<A>& taps, int64_t first, Vec<A> (&sum)[V]) {
   constexpr int L = kLanes<A>;
   const A* weight = taps.weight;
   for (int64_t r = 0; r < taps.row_count; ++r) {
-    const A* const x = taps.tape + taps.rows[r] + first * L;
+    const A* const x = taps.tape + taps.rows[r] + first * STEP * L;
     for (int64_t c = 0; c < taps.channels; ++c, weight += 3 * L) {
-      const Vec<A> w0 = load(weight), w1 = load(weight + L), w2 = load(weight + 2 * L);
+      const Vec<A> w[3] = {load(weight), load(weight + L), load(weight + 2 * L)};
       const auto from = taps.from[c];
-#pragma GCC unroll 18
-      for (int p = 0; p < V + 2; ++p) {
+#pragma GCC unroll 33
+      for (int p = 0; p < (V - 1) * STEP + 3; ++p) {
         const Vec<A> lanes = permute<A>(load(x + p * L), from);
-        if (p < V) multiply_add(sum[p < V ? p : 0], w0, lanes);
-        if (p >= 1 && p <= V) multiply_add(sum[p >= 1 && p <= V ? p - 1 : 0], w1, lanes);
-        if (p >= 2) multiply_add(sum[p >= 2 ? p - 2 : 0], w2, lanes);
+#pragma GCC unroll 4
+        for (int s = 0; s < 3; ++s)
+          if (p >= s && (p - s) % STEP == 0 && (p - s) / STEP < V) multiply_add(sum[p >= s && (p - s) / STEP < V ? (p - s) / STEP : 0], w[s], lanes);
       }
     }
   }
@@ -185,7 +185,7 @@ ISA_INLINE void off_line(const Accumulator<T>* line, int64_t count, T* to, int64
   }
 }
 
-enum class LaneColumns { three, any, straight };  // straight: lane l reads lane l
+enum class LaneColumns { three, three_of_two, any, straight };  // three_of_two: in steps of two; straight: lane l reads lane l
 
 constexpr int kLanePixels = kConvRegisters / 2;  // at once, at most
 
@@ -194,7 +194,8 @@ ISA_INLINE void lane_pixels(const ConvJob<T>& job, const LaneTaps<Accumulator<T>
                             Out* to, int64_t distance, int64_t lanes) {
   using A = Accumulator<T>;
   Vec<A> sum[V] = {};
-  if constexpr (COLUMNS == LaneColumns::three) three_columns<V>(taps, first, sum);
+  if constexpr (COLUMNS == LaneColumns::three) three_columns<V, 1>(taps, first, sum);
+  else if constexpr (COLUMNS == LaneColumns::three_of_two) three_columns<V, 2>(taps, first, sum);
   else any_columns<V, COLUMNS == LaneColumns::any>(taps, first, sum);
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v) {
@@ -226,6 +227,7 @@ ISA_INLINE void lane_row(const ConvJob<T>& job, LaneColumns way, const LaneTaps<
                          Out* to, int64_t distance, int64_t lanes) {
   switch (way) {
     case LaneColumns::three: return lane_row_of<LaneColumns::three>(job, taps, bias, to, distance, lanes);
+    case LaneColumns::three_of_two: return lane_row_of<LaneColumns::three_of_two>(job, taps, bias, to, distance, lanes);
     case LaneColumns::any: return lane_row_of<LaneColumns::any>(job, taps, bias, to, distance, lanes);
     default: return lane_row_of<LaneColumns::straight>(job, taps, bias, to, distance, lanes);
   }
@@ -248,8 +250,11 @@ struct LaneWork {
     for (const Step& s : pass.steps[1]) columns.push_back((s.offset - pass.least(1)) * L);
     for (int64_t r : rows)
       for (int64_t s : columns) entries.push_back(r + s);
-    const bool neighbours = columns.size() == 3 && columns[1] == L && columns[2] == 2 * L && pass.read_step[1] == 1;
-    way = pass.channels == 1 && pass.filters == 1 ? LaneColumns::straight : neighbours ? LaneColumns::three : LaneColumns::any;
+    const bool neighbours = columns.size() == 3 && columns[1] == L && columns[2] == 2 * L;
+    way = pass.channels == 1 && pass.filters == 1 ? LaneColumns::straight
+          : neighbours && pass.read_step[1] == 1  ? LaneColumns::three
+          : neighbours && pass.read_step[1] == 2  ? LaneColumns::three_of_two
+                                                  : LaneColumns::any;
     const int64_t tape_size = blocks.tape_rows * blocks.pitch * L, line_size = blocks.rows * pass.size[1] * L;
     memory.reset(new A[pass.channels * L + tape_size + line_size + blocks.packed + 64 / sizeof(A)]);
     from = reinterpret_cast<Lanes*>((reinterpret_cast<uintptr_t>(memory.get()) + 63) & ~uintptr_t{63});
@@ -271,12 +276,24 @@ ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t ta
   const LaneBlocks& blocks = *job.blocks;
   LaneWork<T> work(pass, blocks);
   const int64_t bands = job.bands();
-  int64_t packed_block = -1;
+  // Blocks of channels-last images read parts of the same lines: they take turns at a band while it is in the cache. Of planar
+  // images a block reads planes of its own: it keeps its weights at hand.
+  const bool block_by_block = job.x.channel_stride != 1;
+  std::vector<A> packed(job.packed ? 0 : (block_by_block ? 1 : blocks.count) * blocks.packed);
+  std::vector<int64_t> held(block_by_block ? 1 : blocks.count, -1);  // whose weights are packed
   for (int64_t task = task_begin; task < task_end; ++task) {
-    const int64_t b = task / (job.x.batch * bands), n = task / bands % job.x.batch, row = task % bands * job.rows;
+    const int64_t b = block_by_block ? task / (job.x.batch * bands) : task % blocks.count;
+    const int64_t n = block_by_block ? task / bands % job.x.batch : task / (blocks.count * bands);
+    const int64_t row = (block_by_block ? task % bands : task / blocks.count % bands) * job.rows;
     const int64_t rows = std::min(job.rows, pass.size[0] - row);
     const LaneBlock<A> block(pass, blocks, b);
-    if (!job.packed && packed_block != b) pack_lanes(job, b, work.packed), packed_block = b;
+    const A* weight = job.packed + b * blocks.packed;
+    if (!job.packed) {
+      const int64_t place = block_by_block ? 0 : b;
+      A* const own = packed.data() + place * blocks.packed;
+      if (held[place] != b) pack_lanes(job, b, own), held[place] = b;
+      weight = own;
+    }
     fill_lanes(pass, blocks, job.x, block, n, row * pass.read_step[0] + pass.least(0), (rows - 1) * pass.read_step[0] + pass.reach(0) + 1, work.tape);
     alignas(64) A bias[L] = {};
     if (job.bias) std::copy(job.bias + block.filter, job.bias + block.filter + block.filters, bias);
@@ -284,7 +301,7 @@ ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t ta
     T* const to = job.y.data + n * job.y.batch_stride + block.filter * job.y.channel_stride + pass.first[1] * job.y.pixel_stride +
                   (pass.first[0] + row * pass.step[0]) * job.y.row_stride;
     for (int64_t i = 0; i < rows; ++i) {
-      const LaneTaps<A> taps{work.tape + i * pass.read_step[0] * blocks.pitch * L, job.packed ? job.packed + b * blocks.packed : work.packed,
+      const LaneTaps<A> taps{work.tape + i * pass.read_step[0] * blocks.pitch * L, weight,
                              work.from, work.rows.data(), work.columns.data(), static_cast<int64_t>(work.rows.size()),
                              static_cast<int64_t>(work.columns.size()), pass.channels, pass.read_step[1]};
       if (last) lane_row(job, work.way, taps, bias, to + i * pass.step[0] * job.y.row_stride, pass.step[1] * job.y.pixel_stride, block.filters);

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multipath_gcn.ops.conv_geometry import Geometry, geometry
+from multipath_gcn.ops.conv_geometry import Geometry, geometry, out_size
 from multipath_gcn.ops.native import OPS
+from multipath_gcn.ops.reference.channel_transform import memory_format
 
 CONV = OPS.grouped_conv2d.default
 INPUT_GRAD = OPS.grouped_conv2d_input_grad.default
 WEIGHT_GRAD = OPS.grouped_conv2d_weight_grad.default
+KERNEL = OPS.grouped_conv2d_kernel.default
 _AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
@@ -22,13 +24,24 @@ def compute(place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None,
         place: "y", "x" or "weight".
         sizes: geometry, (height, width) of x, and of the kernel.
     """
+    way = ours if stock_reason(place, a, b, sizes[0], sizes[2]) is None else stock
+    return way(place, a, b, sizes, bias, relu)
+
+
+def ours(place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None, relu: bool) -> Tensor:
     of, size, kernel = sizes
-    stock = stock_reason(place, a, b, of, kernel) is not None
     if place == "y":
-        return stock_conv2d(a, b, bias, of, relu) if stock else CONV(a, b, bias, *of, relu)
-    if place == "x":
-        return _stock_grad(0, a, None, b, of, size, kernel) if stock else INPUT_GRAD(a, b, size, *of)
-    return _stock_grad(1, a, b, None, of, size, kernel) if stock else WEIGHT_GRAD(a, b, kernel, *of)
+        return CONV(a, b, bias, *of, relu)
+    return INPUT_GRAD(a, b, size, *of) if place == "x" else WEIGHT_GRAD(a, b, kernel, *of)
+
+
+def stock(place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None, relu: bool) -> Tensor:
+    of, size, kernel = sizes
+    if place == "y":
+        return stock_conv2d(a, b, bias, of, relu)
+    return (
+        _stock_grad(0, a, None, b, of, size, kernel) if place == "x" else _stock_grad(1, a, b, None, of, size, kernel)
+    )
 
 
 def stock_reason(place: str, a: Tensor, b: Tensor, of: Geometry, kernel) -> str | None:
@@ -109,4 +122,14 @@ _WHY = {
 
 
 def _explained(place: str, x: Tensor, weight: Tensor, of: Geometry) -> str:
-    return ""
+    images = x if x.dim() == 4 else x.unsqueeze(0)
+    y = images.new_empty(()).expand(images.size(0), weight.size(0), *out_size(images.shape[2:], weight.shape[2:], of))
+    y = torch.empty_like(y, memory_format=memory_format(images, 1))
+    a, b = {"y": (images, weight), "x": (y, weight), "weight": (y, images)}[place]
+    reason = stock_reason(place, a, b, of, weight.shape[2:])
+    if reason is not None:
+        return f"PyTorch's operator: {reason}"
+    if x.device.type != "cpu":
+        return "our CUDA kernel"
+    kernel = KERNEL(images, weight.shape, *of, place)
+    return f"{kernel}: {_WHY[kernel]}"

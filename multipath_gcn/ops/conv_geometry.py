@@ -53,6 +53,15 @@ def geometry_of(x: torch.Size, weight: torch.Size, stride, padding, dilation, gr
     return _known(x, weight, _key(stride), _key(padding), _key(dilation), groups)
 
 
+def options_of(weight: torch.Size, stride, padding, dilation, groups) -> Geometry:
+    """The geometry of a weight, whatever the images; errors as of :func:`geometry`."""
+    if len(weight) != 4:
+        raise ValueError(f"weight must have shape [O, C / groups, R, S], got {list(weight)}")
+    extents = [_pair("dilation", dilation, 1)[d] * (weight[2 + d] - 1) + 1 for d in range(2)]
+    channels = weight[1] * groups if isinstance(groups, int) else weight[1]
+    return geometry_of((1, channels, *extents), weight, stride, padding, dilation, groups)
+
+
 def _key(value):
     return tuple(map(_key, value)) if isinstance(value, (list, tuple)) else value
 

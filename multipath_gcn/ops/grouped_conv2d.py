@@ -143,19 +143,6 @@ def _(x, weight, bias, stride, padding, dilation, groups, relu):
     )
 
 
-@torch.library.register_fake("multipath_gcn::grouped_conv2d_packed")
-def _(x, packed, bias, weight_size, stride, padding, dilation, groups, relu):
-    return _images(
-        x, weight_size[0], out_size(x.shape[2:], weight_size[2:], Geometry(stride, padding, dilation, groups))
-    )
-
-
-@torch.library.register_fake("multipath_gcn::grouped_conv2d_pack")
-def _(weight, groups):
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    return weight.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=dtype)  # the machine's own order
-
-
 @torch.library.register_fake("multipath_gcn::grouped_conv2d_input_grad")
 def _(grad, weight, size, stride, padding, dilation, groups):
     return _images(grad, weight.size(1) * groups, size)

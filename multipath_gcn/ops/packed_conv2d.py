@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.ops.conv_dispatch import stock_conv2d, stock_reason
-from multipath_gcn.ops.conv_geometry import DTYPES, Geometry, Padding, Pair, geometry_of
+from multipath_gcn.ops.conv_geometry import DTYPES, Padding, Pair, geometry_of, options_of
+from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
 from multipath_gcn.ops.native import OPS
 
 PACK = OPS.grouped_conv2d_pack.default
@@ -46,8 +47,12 @@ class PackedConv2d:
         self.weight = weight.detach().clone(memory_format=torch.contiguous_format)
         self.bias = None if bias is None else bias.detach().clone()
         self.relu = activation is not None
-        self.packed = PACK(self.weight, groups) if weight.device.type == "cpu" else None
-        self._plans = {}  # by the shape and layout of x: the geometry, and whether PyTorch's operator is faster
+        self.packed = PACK(self.weight, *options_of(weight.shape, *self.arguments), self.relu) if self.native else None
+        self._plans = {}  # by what there is to know of x: the geometry, if it was checked and PyTorch's operator is faster
+
+    @property
+    def native(self) -> bool:
+        return self.weight.device.type == "cpu"
 
     def __call__(self, x: Tensor) -> Tensor:
         """The convolution of images (N, C, H, W) or (C, H, W), of the type and on the device of the weight.
@@ -59,29 +64,36 @@ class PackedConv2d:
             raise ValueError(f"x must be a tensor, got {type(x).__name__}")
         if x.requires_grad and torch.is_grad_enabled():
             raise ValueError("x must not require a gradient with a packed weight: call it under no_grad")
+        if torch.compiler.is_compiling() or not self.native:
+            return grouped_conv2d(self._cast(x), self.weight, self.bias, *self.arguments, "relu" if self.relu else None)
+        key = x.shape, x.stride(), x.dtype, x.device
+        known = self._plans.get(key, False)
+        if known is None:
+            return PACKED(x, self.packed, self.bias)
+        if known:
+            return stock_conv2d(x, self.weight, self.bias, known, self.relu)
+        x = self._cast(x)
+        if x.dim() == 3:
+            return self(x.unsqueeze(0)).squeeze(0)
+        return self._planned(x)
+
+    def _cast(self, x: Tensor) -> Tensor:
+        """As autocast does; checked."""
         weight = self.weight
-        if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
-            x = x.to(weight.dtype) if x.is_floating_point() else x
+        if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type) and x.is_floating_point():
+            x = x.to(weight.dtype)
         if x.dtype is not weight.dtype or x.device != weight.device:
             wanted = f"{weight.dtype} on {weight.device}"
             raise ValueError(f"x must be like the packed weight ({wanted}), got {x.dtype} on {x.device}")
-        if x.dim() == 3:
-            return self(x.unsqueeze(0)).squeeze(0)
-        of, stock = self._plan(x)
-        if stock:
-            return stock_conv2d(x, weight, self.bias, of, self.relu)
-        return PACKED(x, self.packed, self.bias, weight.shape, *of, self.relu)
+        return x
 
-    def _plan(self, x: Tensor) -> tuple[Geometry, bool]:
-        if torch.compiler.is_compiling():
-            return geometry_of(x.shape, self.weight.shape, *self.arguments), False
-        key = x.shape, x.stride(), torch.are_deterministic_algorithms_enabled()
-        if key not in self._plans:
-            of = geometry_of(x.shape, self.weight.shape, *self.arguments)
-            if len(self._plans) == MOST_PLANS:
-                self._plans.clear()
-            self._plans[key] = of, stock_reason("y", x, self.weight, of, self.weight.shape[2:]) is not None
-        return self._plans[key]
+    def _planned(self, x: Tensor) -> Tensor:
+        of = geometry_of(x.shape, self.weight.shape, *self.arguments)
+        stock = stock_reason("y", x, self.weight, of, self.weight.shape[2:]) is not None
+        if len(self._plans) == MOST_PLANS:
+            self._plans.clear()
+        self._plans[x.shape, x.stride(), x.dtype, x.device] = of if stock else None
+        return self(x)
 
     def __deepcopy__(self, memo) -> "PackedConv2d":
         return self
