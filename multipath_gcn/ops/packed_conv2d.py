@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from multipath_gcn.conv_geometry import Geometry, Padding, Pair
 from multipath_gcn.ops.conv_dispatch import stock_conv2d, stock_reason
-from multipath_gcn.ops.conv_geometry import DTYPES, Geometry, Padding, Pair, geometry_of
+from multipath_gcn.ops.conv_geometry import DTYPES, geometry_of
 from multipath_gcn.ops.native import OPS
 
 PACK = OPS.grouped_conv2d_pack.default
