@@ -2,7 +2,7 @@
 # The CUDA kernels on whatever GPU is at hand: build, test, sanitize, benchmark. Needs PyTorch with CUDA, nvcc of the same
 # CUDA, pytest, hypothesis, setuptools and pybind11; compute-sanitizer too, where it can run.
 #   benchmarks/gpu.sh               everything, in under 30 minutes
-#   benchmarks/gpu.sh build test    only these of the stages build, test, sanitize, graphs, quick, full
+#   benchmarks/gpu.sh build test    only these of the stages build, test, sanitize, graphs, convolutions, quick, full
 # Ends at the first wrong result. Writes machine.txt, a log per stage and the benchmark's tables to OUT
 # (benchmarks/results/gpu). PYTHON chooses the interpreter, SECONDS_EACH how long one run of the benchmark may take (what it
 # has measured by then is kept), and BENCHMARK holds further options for it.
@@ -74,6 +74,12 @@ graphs() { # propagation, and epochs of a multipath network
     logged graphs "$python" benchmarks/multipath_epoch.py --device cuda --environments default --rounds 1 --name cuda_epoch --out "$out"
 }
 
+convolutions() { # grouped, against cuDNN
+    for dtype in float32 bfloat16; do
+        logged convolutions "$python" benchmarks/grouped_conv2d.py --quick --device cuda --dtype $dtype --out "$out/grouped_conv2d_$dtype"
+    done
+}
+
 quick() {
     for dtype in float32 bfloat16; do
         for format in contiguous channels_last; do
@@ -90,12 +96,12 @@ full() {
 }
 
 stages=("$@")
-[ $# -gt 0 ] || stages=(build test sanitize graphs quick full)
+[ $# -gt 0 ] || stages=(build test sanitize graphs convolutions quick full)
 for stage in "${stages[@]}"; do
     case $stage in
-        build | test | sanitize | graphs) rm -f "$out/$stage.txt" ;;
+        build | test | sanitize | graphs | convolutions) rm -f "$out/$stage.txt" ;;
         quick | full) rm -f "$out/benchmark.txt" ;;
-        *) echo "stages are build, test, sanitize, graphs, quick and full, got $stage" >&2 && exit 2 ;;
+        *) echo "stages are build, test, sanitize, graphs, convolutions, quick and full, got $stage" >&2 && exit 2 ;;
     esac
 done
 machine >"$out/machine.txt" 2>&1 || { cat "$out/machine.txt" >&2 && exit 1; }

@@ -9,7 +9,6 @@
 namespace multipath_gcn {
 namespace {
 
-using torch::stable::get_num_threads;
 using torch::stable::parallel_for;
 
 template <typename T>
@@ -99,14 +98,9 @@ Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> ker
   dispatch(x.scalar_type(), "grouped_conv2d_weight_grad", [&](auto element) {
     using T = decltype(element);
     using A = Accumulator<T>;
-    const ConvKernels<T>& kernels = conv_kernels<T>();
-    const ConvPass pass = forward_pass(shape);
-    const Tape tape = tape_of(pass, weight_strides(shape, false), sizeof(A), kernels.lanes);
     std::vector<A> sums(dweight.numel());
-    ConvWeightGradJob<T> job{images_of<const T>(x), images_of<const T>(grad), &pass, &tape, sums.data(), 1};
-    const int64_t blocks = (shape.filters + kConvFilters - 1) / kConvFilters;
-    job.slices = std::min(blocks, (2 * int64_t{get_num_threads()} + groups - 1) / groups);
-    parallel_for(0, job.tasks(), 1, [&](int64_t begin, int64_t end) { kernels.weight_grad(job, begin, end); });
+    const ConvolutionWeightGrad<T> gradient(forward_pass(shape), images_of<const T>(x), images_of<const T>(grad), sums.data());
+    parallel_for(0, gradient.tasks(), 1, [&](int64_t begin, int64_t end) { gradient.run(begin, end); });
     T* const out = static_cast<T*>(dweight.mutable_data_ptr());
     for (size_t i = 0; i < sums.size(); ++i) out[i] = narrow<T>(sums[i]);
   });

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kTapeBytes = 192 << 10, kLaneBytes = 128 << 10;
 constexpr int64_t kSlack = 16;    // vectors that may be read past the last position
 constexpr int64_t kBandBytes = 24 << 10;
-constexpr int64_t kFewTasks = 16;
+constexpr int64_t kFewTasks = 16, kFewBlocks = 4;
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
@@ -113,11 +113,14 @@ int64_t rows_of_a_task(const ConvPass& pass, int64_t batch, int64_t width, int64
   return std::clamp<int64_t>((rows + 7) / 8 * 8, 1, pass.size[0]);
 }
 
+// Whether vectors over a row would be used for the most part.
+bool fills(int64_t width, int64_t lanes) { return 10 * width >= 8 * ceil_div(width, lanes) * lanes; }
+
 // Which way is taken, as measured (benchmarks/results/grouped_conv2d): rows of few filters unless vectors would be half empty.
 template <typename T>
 ConvWay chosen_way(const ConvPass& pass, const Images<const T>& x, const Images<T>& y) {
   const int64_t lanes = conv_kernels<T>().lanes, width = pass.size[1];
-  const bool full = 10 * width >= 8 * ceil_div(width, lanes) * lanes, few = pass.filters <= kConvFilters;
+  const bool full = fills(width, lanes), few = pass.filters <= kConvFilters;
   const bool rows = possible(ConvWay::rows, pass, x, y), by_lanes = possible(ConvWay::lanes, pass, x, y);
   if (rows && few && (full || !by_lanes)) return ConvWay::rows;
   return by_lanes ? ConvWay::lanes : ConvWay::tape;
@@ -154,6 +157,54 @@ Convolution<T>::Convolution(ConvPass pass, const Images<const T>& x, const Image
   tasks_ = columns * job_.bands();
 }
 
+template <typename T>
+bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<const T>& grad) {
+  const bool in_rows = x.pixel_stride == 1 && grad.pixel_stride == 1;
+  if (way == ConvWay::tape) return true;
+  if (way == ConvWay::rows) return in_rows && pass.read_step[1] <= 2;
+  return pass.channels <= conv_kernels<T>().lanes && pass.channels > 0 && pass.filters > 0 &&
+         ((x.channel_stride == 1 && grad.channel_stride == 1) || (in_rows && grad.row_stride == grad.width));
+}
+
+namespace {
+
+// As measured: rows of depthwise filters, or of two channels and filters if they are long.
+template <typename T>
+ConvWay chosen_way(const ConvPass& pass, const Images<const T>& x, const Images<const T>& grad) {
+  const int64_t lanes = conv_kernels<T>().lanes, width = pass.size[1], products = pass.channels * pass.filters;
+  const bool few = fills(width, lanes) && (products <= 2 || (products <= 4 && width > 2 * lanes));
+  const bool rows = possible(ConvWay::rows, pass, x, grad), by_lanes = possible(ConvWay::lanes, pass, x, grad);
+  if (rows && few) return ConvWay::rows;
+  return by_lanes ? ConvWay::lanes : ConvWay::tape;
+}
+
+}  // namespace
+
+template <typename T>
+ConvolutionWeightGrad<T>::ConvolutionWeightGrad(ConvPass forward, const Images<const T>& x, const Images<const T>& grad,
+                                                Accumulator<T>* weight_grad, std::optional<ConvWay> way)
+    : pass_(std::move(forward)), way_(way ? *way : chosen_way(pass_, x, grad)) {
+  using A = Accumulator<T>;
+  const int64_t lanes = conv_kernels<T>().lanes;
+  job_ = {&pass_, x, grad, weight_grad, 0, 1, &tape_, &blocks_};
+  int64_t columns = pass_.groups;  // of tasks
+  if (way_ == ConvWay::lanes) {
+    blocks_ = lane_blocks(pass_, sizeof(A), lanes);
+    job_.rows = blocks_.rows, columns = blocks_.count;
+    if (columns < kFewBlocks && pass_.channels > 1) job_.slices = static_cast<int64_t>(pass_.steps[0].size());
+  } else {
+    if (way_ == ConvWay::tape) {
+      const int64_t taps = static_cast<int64_t>(pass_.steps[0].size() * pass_.steps[1].size());
+      const WeightStrides any{0, pass_.channels * taps, taps, static_cast<int64_t>(pass_.steps[1].size())};
+      tape_ = tape_of(pass_, any, sizeof(A), lanes);
+    }
+    const int64_t row = std::max<int64_t>(1, (kConvFilters + 1) * x.width * static_cast<int64_t>(sizeof(T)));
+    job_.rows = way_ == ConvWay::tape ? tape_.rows : std::clamp<int64_t>(kBandBytes / row, 1, pass_.size[0]);
+    job_.slices = std::min(ceil_div(pass_.filters, kConvFilters), ceil_div(kFewTasks, pass_.groups));
+  }
+  tasks_ = columns * job_.slices;
+}
+
 #define DECLARE_TABLE        \
   template <typename T>      \
   const ConvKernels<T>& conv_table();
@@ -183,6 +234,8 @@ const ConvKernels<T>& conv_kernels() {
 #define DEFINE(T)                                    \
   template const ConvKernels<T>& conv_kernels();     \
   template class Convolution<T>;                     \
+  template class ConvolutionWeightGrad<T>;           \
+  template bool possible(ConvWay, const ConvPass&, const Images<const T>&, const Images<const T>&); \
   template bool possible(ConvWay, const ConvPass&, const Images<const T>&, const Images<T>&);
 DEFINE(float)
 DEFINE(double)

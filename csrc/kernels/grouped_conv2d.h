@@ -103,16 +103,16 @@ struct ConvJob {
   int64_t bands() const { return (pass->size[0] + rows - 1) / rows; }
 };
 
-// dweight[g, k, tap] = sum of grad[k, p] x[p + tap], for some filters of a group at a time.
+// weight_grad[g, k, tap] = sum over outputs p of grad[k, p] x[p met by tap]
 template <typename T>
 struct ConvWeightGradJob {
-  Images<const T> x, grad;
   const ConvPass* pass;  // forward
-  const Tape* tape;
+  Images<const T> x, grad;
   Accumulator<T>* weight_grad;  // [groups][filters][taps]
-  int64_t slices;               // a group's filters are shared out in so many
-
-  int64_t tasks() const { return pass->groups * slices; }
+  int64_t rows;                 // of outputs at once
+  int64_t slices;               // rows, tape: a group's filters are shared out in so many; lanes: a block's rows of the weight
+  const Tape* tape;
+  const LaneBlocks* blocks;
 };
 
 constexpr int64_t kConvFilters = 4;  // of a group, at once, at most
@@ -120,10 +120,11 @@ constexpr int64_t kConvFilters = 4;  // of a group, at once, at most
 template <typename T>
 struct ConvKernels {
   using Run = void (*)(const ConvJob<T>&, int64_t task_begin, int64_t task_end);
+  using RunWeightGrad = void (*)(const ConvWeightGradJob<T>&, int64_t task_begin, int64_t task_end);
   int64_t lanes;
   Run run[3];  // by way
   void (*pack)(const ConvJob<T>&, int64_t block, Accumulator<T>* packed);
-  void (*weight_grad)(const ConvWeightGradJob<T>&, int64_t task_begin, int64_t task_end);
+  RunWeightGrad weight_grad[3];
 };
 
 template <typename T>
@@ -151,6 +152,30 @@ class Convolution {
   ConvWay way_;
   int64_t tasks_;
 };
+
+// The gradient by the weight, likewise: whatever the number of threads, a sum is one thread's, in one order.
+template <typename T>
+class ConvolutionWeightGrad {
+ public:
+  ConvolutionWeightGrad(ConvPass forward, const Images<const T>& x, const Images<const T>& grad, Accumulator<T>* weight_grad,
+                        std::optional<ConvWay> way = std::nullopt);
+  ConvolutionWeightGrad(const ConvolutionWeightGrad&) = delete;
+
+  ConvWay way() const { return way_; }
+  int64_t tasks() const { return tasks_; }
+  void run(int64_t begin, int64_t end) const { conv_kernels<T>().weight_grad[static_cast<int>(way_)](job_, begin, end); }
+
+ private:
+  ConvPass pass_;
+  Tape tape_;
+  LaneBlocks blocks_;
+  ConvWeightGradJob<T> job_;
+  ConvWay way_;
+  int64_t tasks_;
+};
+
+template <typename T>
+bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<const T>& grad);
 
 template <typename T>
 bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<T>& y);

@@ -87,12 +87,11 @@ ISA_INLINE void onto_tape(const T* from, int64_t channel_stride, int64_t channel
 // Source rows [first, first + rows) of a block's channels, zeros where there are none. The columns beside the image are zeros
 // already.
 template <typename T>
-ISA_INLINE void fill_lanes(const ConvJob<T>& job, const LaneBlock<Accumulator<T>>& block, int64_t n, int64_t first, int64_t rows,
-                           Accumulator<T>* tape) {
+ISA_INLINE void fill_lanes(const ConvPass& pass, const LaneBlocks& blocks, const Images<const T>& x,
+                           const LaneBlock<Accumulator<T>>& block, int64_t n, int64_t first, int64_t rows, Accumulator<T>* tape) {
   using A = Accumulator<T>;
   constexpr int L = kLanes<A>;
-  const Images<const T>& x = job.x;
-  const int64_t pitch = job.blocks->pitch, left = job.pass->least(1);
+  const int64_t pitch = blocks.pitch, left = pass.least(1);
   const int64_t begin = std::max<int64_t>(0, left), width = std::min(x.width, left + pitch) - begin;
   const int64_t top = std::clamp<int64_t>(-first, 0, rows), bottom = std::clamp<int64_t>(x.height - first, top, rows);
   std::fill(tape, tape + top * pitch * L, A{0});
@@ -238,17 +237,17 @@ struct LaneWork {
   using A = Accumulator<T>;
   static constexpr int L = kLanes<A>;
   using Lanes = typename VectorOf<A>::mask;
-  std::vector<int64_t> rows, columns;  // where the weight's rows and columns are on the tape
+  std::vector<int64_t> rows, columns, entries;  // where the weight's rows, its columns, and both together are on the tape
   LaneColumns way;
   std::unique_ptr<A[]> memory;
   Lanes* from;  // [channel]
   A *tape, *line, *packed;
 
-  ISA_TARGET explicit LaneWork(const ConvJob<T>& job) {
-    const ConvPass& pass = *job.pass;
-    const LaneBlocks& blocks = *job.blocks;
+  ISA_TARGET LaneWork(const ConvPass& pass, const LaneBlocks& blocks) {
     for (const Step& r : pass.steps[0]) rows.push_back((r.offset - pass.least(0)) * blocks.pitch * L);
     for (const Step& s : pass.steps[1]) columns.push_back((s.offset - pass.least(1)) * L);
+    for (int64_t r : rows)
+      for (int64_t s : columns) entries.push_back(r + s);
     const bool neighbours = columns.size() == 3 && columns[1] == L && columns[2] == 2 * L && pass.read_step[1] == 1;
     way = pass.channels == 1 && pass.filters == 1 ? LaneColumns::straight : neighbours ? LaneColumns::three : LaneColumns::any;
     const int64_t tape_size = blocks.tape_rows * blocks.pitch * L, line_size = blocks.rows * pass.size[1] * L;
@@ -270,7 +269,7 @@ ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t ta
   constexpr int L = kLanes<A>;
   const ConvPass& pass = *job.pass;
   const LaneBlocks& blocks = *job.blocks;
-  LaneWork<T> work(job);
+  LaneWork<T> work(pass, blocks);
   const int64_t bands = job.bands();
   int64_t packed_block = -1;
   for (int64_t task = task_begin; task < task_end; ++task) {
@@ -278,7 +277,7 @@ ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t ta
     const int64_t rows = std::min(job.rows, pass.size[0] - row);
     const LaneBlock<A> block(pass, blocks, b);
     if (!job.packed && packed_block != b) pack_lanes(job, b, work.packed), packed_block = b;
-    fill_lanes(job, block, n, row * pass.read_step[0] + pass.least(0), (rows - 1) * pass.read_step[0] + pass.reach(0) + 1, work.tape);
+    fill_lanes(pass, blocks, job.x, block, n, row * pass.read_step[0] + pass.least(0), (rows - 1) * pass.read_step[0] + pass.reach(0) + 1, work.tape);
     alignas(64) A bias[L] = {};
     if (job.bias) std::copy(job.bias + block.filter, job.bias + block.filter + block.filters, bias);
     const bool last = job.y.channel_stride == 1;

@@ -64,11 +64,16 @@ struct ConvProblem {
     return {t.data, t.batch, t.channels, t.height, t.width, t.batch_stride, t.channel_stride, t.row_stride, t.pixel_stride};
   }
 
-  void run(const ConvPass& pass, const Images<T>& x, const A* weight, bool transposed, const A* bias, bool relu, const Images<T>& y) const {
+  template <typename U>
+  static ConvWay one_of(const ConvPass& pass, const Images<const T>& x, const Images<U>& y) {
     std::vector<ConvWay> ways;
     for (ConvWay way : {ConvWay::rows, ConvWay::lanes, ConvWay::tape})
-      if (possible(way, pass, as_const(x), y)) ways.push_back(way);
-    const ConvWay way = ways[random(0, static_cast<int64_t>(ways.size()) - 1)];
+      if (possible(way, pass, x, y)) ways.push_back(way);
+    return ways[random(0, static_cast<int64_t>(ways.size()) - 1)];
+  }
+
+  void run(const ConvPass& pass, const Images<T>& x, const A* weight, bool transposed, const A* bias, bool relu, const Images<T>& y) const {
+    const ConvWay way = one_of(pass, as_const(x), y);
     const Convolution<T> convolution(pass, as_const(x), y, {weight, weight_strides(s, transposed)}, bias, relu, nullptr, way);
     const int64_t middle = random(0, convolution.tasks());
     convolution.run(0, middle);
@@ -87,12 +92,10 @@ struct ConvProblem {
     const bool relu = random(0, 1) == 1;
     run(forward_pass(s), x, w.data(), false, bias.data(), relu, y);
     for (const ConvPass& pass : input_grad_passes(s)) run(pass, dy, w.data(), true, nullptr, false, dx);
-    const ConvKernels<T>& kernels = conv_kernels<T>();
-    const ConvPass pass = forward_pass(s);
-    const Tape tape = tape_of(pass, sizeof(A), kernels.lanes);
     std::vector<A> dw(w.size());
-    const ConvWeightGradJob<T> job{as_const(x), as_const(dy), &pass, &tape, dw.data(), random(1, 3)};
-    kernels.weight_grad(job, 0, job.tasks());
+    const ConvWay way = one_of(forward_pass(s), as_const(x), as_const(dy));
+    const ConvolutionWeightGrad<T> gradient(forward_pass(s), as_const(x), as_const(dy), dw.data(), way);
+    gradient.run(0, gradient.tasks());
 
     std::vector<double> wanted_y(batch * filters * s.out[0] * s.out[1]), wanted_dx(batch * channels * s.in[0] * s.in[1]), wanted_dw(w.size());
     each([&](int64_t n, int64_t o, int64_t c, int64_t at_w, int64_t i, int64_t j, int64_t a, int64_t b) {

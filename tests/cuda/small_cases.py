@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("PYTORCH_NO_CUDA_MEMORY_CACHING", "1")  # every tensor its own allocation, with edges to overstep
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import convolutions
 import matrices
 import torch
 import transforms
@@ -34,7 +35,7 @@ MATRICES = [((1, 300), 8), ((37, 41), 40), ((64, 150), 7), ((70, 90), 264), ((20
 def main():
     _native.load()
     torch.manual_seed(0)
-    print(channel_transforms() + propagations(), "results are right")
+    print(channel_transforms() + propagations() + grouped_convolutions(), "results are right")
 
 
 def channel_transforms():
@@ -81,6 +82,16 @@ def propagations():
         for dtype in matrices.DTYPES:
             problem = matrices.Problem(*shape, features, dtype, "cuda", pick)
             count += matrices.check_operators(torch.ops.multipath_gcn, problem)
+    return count
+
+
+def grouped_convolutions():
+    pick, count = random.Random(0), 0
+    for number, size in enumerate(convolutions.SIZES):
+        for dtype in convolutions.DTYPES:
+            for geometry in (*convolutions.GEOMETRIES[:2], convolutions.GEOMETRIES[2 + number % 9]):
+                problem = convolutions.Problem(size, geometry, (2, 9, 7), dtype, "cuda", pick)
+                count += convolutions.check_operators(torch.ops.multipath_gcn, problem)
     return count
 
 

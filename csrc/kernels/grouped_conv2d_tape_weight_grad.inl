@@ -1,6 +1,6 @@
-// dweight[k, tap] = sum_{n, p} grad[k, p] tape[p + offset(tap)], the gradient laid out with the tape's pitch and zeros where no
-// output is. A vector of partial sums for some filters and some taps stays in registers while the positions pass, and is added
-// up over its lanes at the end: whatever the number of threads, a group's filters are summed by one, in one order.
+// weight_grad[k, tap] = sum_{n, p} grad[k, p] tape[p + on_tape(tap)], the gradient laid out with the tape's pitch and zeros
+// where no output is. A vector of partial sums for some filters and some taps stays in registers while the positions pass, and
+// is added up over its lanes at the end.
 
 // Taps at once: sums, a vector of each filter's gradient and one of the tape fit the registers.
 template <int K>
@@ -51,7 +51,7 @@ ISA_TARGET void all_taps(const A* tape, const int64_t* offsets, int64_t taps, co
 }
 
 template <typename T>
-ISA_TARGET void conv_weight_grad(const ConvWeightGradJob<T>& job, int64_t task_begin, int64_t task_end) {
+ISA_TARGET void conv_tape_weight_grad(const ConvWeightGradJob<T>& job, int64_t task_begin, int64_t task_end) {
   using A = Accumulator<T>;
   constexpr int L = kLanes<A>;
   const ConvPass& pass = *job.pass;
@@ -93,10 +93,6 @@ ISA_TARGET void conv_weight_grad(const ConvWeightGradJob<T>& job, int64_t task_b
           }
         }
       }
-    for (int64_t i = 0; i < filters * taps; ++i) {
-      A total = 0;
-      for (int l = 0; l < L; ++l) total += partial[i * L + l];
-      job.weight_grad[(g * pass.filters + first) * taps + i] = total;
-    }
+    add_lanes(partial, filters * taps, job.weight_grad + (g * pass.filters + first) * taps);
   }
 }
