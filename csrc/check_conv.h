@@ -1,7 +1,7 @@
-// What must hold for the tensors of grouped_conv2d and its gradients on any device; for their sizes: kernels/conv_shape.h.
+// What must hold for the tensors of grouped_conv2d and its gradients on any device; for their sizes: kernels/conv_arguments.h.
 #pragma once
 #include "check.h"
-#include "kernels/conv_shape.h"
+#include "kernels/conv_arguments.h"
 
 namespace multipath_gcn {
 
@@ -19,6 +19,17 @@ inline std::vector<int64_t> sizes_of(const Tensor& t) {
   std::vector<int64_t> sizes;
   for (int64_t d = 0; d < t.dim(); ++d) sizes.push_back(t.size(d));
   return sizes;
+}
+
+// As of checked_shape, with an operator's kind of error.
+inline ConvShape conv_shape(const std::vector<int64_t>& in, int64_t channels, const std::vector<int64_t>& weight,
+                            const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+                            const std::vector<int64_t>& dilation, int64_t groups) {
+  try {
+    return checked_shape(in, channels, weight, stride, padding, dilation, groups);
+  } catch (const std::invalid_argument& broken) {
+    throw std::runtime_error(broken.what());
+  }
 }
 
 inline void check_grad(const Tensor& grad, int64_t batch, int64_t filters, const ConvShape& shape) {

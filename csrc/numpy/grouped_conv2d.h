@@ -1,6 +1,6 @@
 // Grouped convolution of NumPy arrays: images [N, C, H, W] with any strides, read and written where they lie.
 #pragma once
-#include "../kernels/conv_shape.h"
+#include "../kernels/conv_arguments.h"
 #include "arrays.h"
 #include "threads.h"
 
@@ -40,8 +40,8 @@ void grouped_conv2d(const Array<T>& x_, const Array<T>& weight, const std::optio
                     const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
                     const std::vector<int64_t>& dilation, int64_t groups, bool relu, Array<T>& y, int64_t count) {
   require(x_.ndim() == 4, "x must be an array [N, C, H, W]");
-  const ConvShape shape = conv_shape({x_.shape(2), x_.shape(3)}, x_.shape(1), {weight.shape(), weight.shape() + weight.ndim()},
-                                     stride, padding, dilation, groups);
+  const ConvShape shape = checked_shape({x_.shape(2), x_.shape(3)}, x_.shape(1),
+                                        {weight.shape(), weight.shape() + weight.ndim()}, stride, padding, dilation, groups);
   require(y.writeable() && whole_elements<T>(y), "a result must be writeable, of whole elements");
   require(y.ndim() == 4 && y.shape(0) == x_.shape(0) && y.shape(1) == weight.shape(0) && y.shape(2) == shape.out[0] &&
               y.shape(3) == shape.out[1],

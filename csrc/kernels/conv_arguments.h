@@ -17,9 +17,9 @@ void require_conv(bool holds, const Words&... words) {
 }
 
 // in: height and width; padding: above, below, left, right. Throws std::invalid_argument.
-inline ConvShape conv_shape(const std::vector<int64_t>& in, int64_t channels, const std::vector<int64_t>& weight,
-                            const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-                            const std::vector<int64_t>& dilation, int64_t groups) {
+inline ConvShape checked_shape(const std::vector<int64_t>& in, int64_t channels, const std::vector<int64_t>& weight,
+                               const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+                               const std::vector<int64_t>& dilation, int64_t groups) {
   require_conv(weight.size() == 4, "weight must have shape [O, C / groups, R, S], got ", weight.size(), " dimensions");
   require_conv(groups >= 1 && weight[0] >= 0 && weight[1] >= 0 && weight[0] % groups == 0 && weight[1] * groups == channels,
                "groups must divide both numbers of channels, and weight have C / groups of them, got groups ", groups, ", C ",
