@@ -15,8 +15,9 @@ import timing
 import torch
 from grouped_conv2d_cases import layers
 
+from multipath_gcn.conv_geometry import out_size
 from multipath_gcn.ops import conv_dispatch
-from multipath_gcn.ops.conv_geometry import geometry, out_size
+from multipath_gcn.ops.conv_geometry import geometry
 
 FORMATS = {"planar": torch.contiguous_format, "last": torch.channels_last}
 

@@ -1,77 +1,23 @@
-// The kernels on NumPy arrays. multipath_gcn/kernels.py checks what arrays mean and brings memory for the results;
+// The kernels on NumPy arrays. multipath_gcn/kernels/ checks what arrays mean and brings memory for the results;
 // here is checked what keeps the kernels within it. Points are arrays [batch, channels, pixels], bfloat16 is its bits.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <cstdlib>
-#include <exception>
 #include <memory>
-#include <optional>
-#include <stdexcept>
-#include <thread>
 
 #include "kernels/channel_plan.h"
 #include "kernels/isa.h"
-
-namespace py = pybind11;
+#include "numpy/arrays.h"
+#include "numpy/grouped_conv2d.h"
+#include "numpy/threads.h"
 
 namespace multipath_gcn {
 namespace {
 
-template <typename T>
-using Element = std::conditional_t<std::is_same_v<T, BFloat16>, uint16_t, T>;
-template <typename T>
-using Array = py::array_t<Element<T>, 0>;
 using Indices = py::array_t<int32_t, py::array::c_style>;
 using Bytes = py::array_t<uint8_t, py::array::c_style>;
-
-void require(bool holds, const char* rule) {
-  if (!holds) throw std::invalid_argument(rule);
-}
-
-// Calls a body on parts of a range, every part but the first in a thread of its own.
-class Threads {
- public:
-  explicit Threads(int64_t count) : count_(std::clamp<int64_t>(count, 1, 1024)) {}
-  int64_t count() const { return count_; }
-
-  template <typename Body>
-  void operator()(int64_t items, int64_t grain, const Body& body) const {
-    const int64_t parts = std::clamp<int64_t>((items + grain - 1) / grain, 1, count_);
-    std::vector<std::exception_ptr> thrown(parts);
-    const auto part = [&](int64_t i) noexcept {
-      try {
-        body(items * i / parts, items * (i + 1) / parts);
-      } catch (...) {
-        thrown[i] = std::current_exception();
-      }
-    };
-    std::vector<std::thread> others;
-    others.reserve(parts);
-    for (int64_t i = 1; i < parts; ++i) {
-      try {
-        others.emplace_back(part, i);
-      } catch (const std::exception&) {  // the system has no thread to give
-        part(i);
-      }
-    }
-    part(0);
-    for (std::thread& other : others) other.join();
-    for (const std::exception_ptr& error : thrown)
-      if (error) std::rethrow_exception(error);
-  }
-
- private:
-  int64_t count_;
-};
-
-template <typename T>
-bool whole_elements(const Array<T>& a) {
-  bool whole = reinterpret_cast<uintptr_t>(a.data()) % alignof(T) == 0;
-  for (py::ssize_t d = 0; d < a.ndim(); ++d) whole = whole && a.strides(d) % a.itemsize() == 0;
-  return whole;
-}
 
 // Whether kernels can work on the array in place, and how.
 template <typename T>
@@ -117,16 +63,6 @@ template <typename T>
 Array<T> checked_weight(const Array<T>& weight, int64_t filters) {
   require(weight.ndim() == 2 && weight.shape(0) == filters, "weight must have one row per filter");
   return whole_elements<T>(weight) ? weight : Array<T>(weight.attr("copy")());
-}
-
-template <typename T>
-std::vector<Accumulator<T>> widened(const std::optional<Array<T>>& given, int64_t filters) {
-  if (!given) return {};
-  require(given->ndim() == 1 && given->size() == filters, "bias must have one entry per filter");
-  const Array<T> bias = whole_elements<T>(*given) ? *given : Array<T>(given->attr("copy")());
-  std::vector<Accumulator<T>> wide;
-  for (int64_t o = 0; o < filters; ++o) wide.push_back(widen(*reinterpret_cast<const T*>(bias.data(o))));
-  return wide;
 }
 
 template <typename T>
@@ -230,6 +166,8 @@ void define(py::module_& m) {
   m.def("transform_packed", &transform_packed<T>, x, array("packed"), bias, start, order, py::arg("width"),
         py::arg("relu"), y, py::arg("threads"));
   m.def("weight_grad", &weight_grad<T>, array("grad"), x, start, order, array("dweight"), py::arg("threads"));
+  m.def("grouped_conv2d", &grouped_conv2d<T>, x, weight, bias, py::arg("stride"), py::arg("padding"), py::arg("dilation"),
+        py::arg("groups"), py::arg("relu"), y, py::arg("threads"));
 }
 
 std::vector<std::string> isas() {

@@ -246,7 +246,7 @@ IMAGE = np.ones((2, 4, 3, 3), np.float32)
     [
         ("", (X, WEIGHT, [0]), "windows must be ChannelWindows, got list"),
         ("", ([[1.0] * 4], WEIGHT, W), "x must be a NumPy array, got list"),
-        ("", (X.astype(int), WEIGHT, W), "x must be of type float32, float64, bfloat16, got int64"),
+        ("", (X.astype(int), WEIGHT, W), "x must be of type float32, float64 or bfloat16, got int64"),
         ("", (X.astype(">f4"), WEIGHT, W), "x must be of type .*, got >f4"),
         ("", (X.astype(complex), WEIGHT, W), "x must be of type .*, got complex128"),
         ("", (X[0, 0:1].reshape(()), WEIGHT, W), r"x must have shape \[\*, C\], got \[\]"),
@@ -281,7 +281,7 @@ def test_wrong_arguments(function, args, words):
 def test_wrong_weights_to_pack():
     with pytest.raises(ValueError, match=r"weight must have shape \[6, 2\], got \[3, 4\]"):
         kernels.pack_weight(X, W)
-    with pytest.raises(ValueError, match="weight must be of type float32, float64, bfloat16, got int64"):
+    with pytest.raises(ValueError, match="weight must be of type float32, float64 or bfloat16, got int64"):
         kernels.pack_weight(WEIGHT.astype(int), W)
 
 

@@ -83,6 +83,11 @@ assert torch.autograd.gradcheck(lambda x: channel_transform(x, weight, windows),
 with torch.no_grad():
     y = channel_transform(x, pack_weight(weight, windows), windows)
     assert torch.equal(y, reference.channel_transform.channel_transform(x, weight, None, *windows.on("cpu"), -1, False))
+from multipath_gcn.ops import grouped_conv2d, prepack_conv2d
+x, weight = torch.randn(2, 6, 5, 5, dtype=torch.float64, requires_grad=True), torch.randn(4, 3, 3, 3, dtype=torch.float64)
+assert torch.autograd.gradcheck(lambda x: grouped_conv2d(x, weight, groups=2), x)
+with torch.no_grad():
+    assert torch.equal(prepack_conv2d(weight, groups=2)(x), grouped_conv2d(x, weight, groups=2))
 print("Library" in str(reference.LIBRARY), _native._loaded)
 """
     result = run(code, MULTIPATH_GCN_NATIVE="reference")

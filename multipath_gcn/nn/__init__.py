@@ -10,6 +10,7 @@ from multipath_gcn.nn.channel import (
 from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.multipath_gcn import MultiPathGCN
+from multipath_gcn.nn.packed_conv import PackedGroupedConv2d
 
 __all__ = [
     "ChannelConv2d",
@@ -18,6 +19,7 @@ __all__ = [
     "GroupedConv2d",
     "GroupedLinear",
     "MultiPathGCN",
+    "PackedGroupedConv2d",
     "SlidingChannelConv2d",
     "SlidingChannelLinear",
 ]

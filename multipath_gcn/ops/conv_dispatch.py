@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multipath_gcn.ops.conv_geometry import Geometry, geometry, out_size
+from multipath_gcn.conv_geometry import Geometry, out_size
+from multipath_gcn.ops.conv_geometry import geometry
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.reference.channel_transform import memory_format
 
@@ -45,12 +46,64 @@ def stock(place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None, r
 
 
 def stock_reason(place: str, a: Tensor, b: Tensor, of: Geometry, kernel) -> str | None:
-    """Why PyTorch's operator computes what stands in ``place``; None where ours does. The one place that decides."""
-    if a.device.type != "cpu":
-        return "our kernels compute on CPU"
-    if torch.are_deterministic_algorithms_enabled() or 0 in (a.numel(), b.numel()):
+    """Why PyTorch's operator computes what stands in ``place``; None where ours does. The one place that decides.
+
+    As measured on two cores with AVX-512 (benchmarks/results/grouped_conv2d_dispatch: how many times as long PyTorch's
+    operator takes, for every layer of ResNet34 and ResNeXt), so that ours is taken where it is no slower. CUDA: the
+    range in which cuDNN is known to be slow, few channels a group; not measured.
+    """
+    images = b if place == "weight" else a
+    y = a if place != "y" else None
+    if 0 in (a.numel(), b.numel()) or torch.are_deterministic_algorithms_enabled():
         return None
+    if images.device.type == "cuda":
+        return _slow_on_cuda(place, images, of, *_group(place, a, b, of), kernel)
+    if images.device.type != "cpu":
+        return f"there is no kernel for {images.device.type}"
+    if images.dtype is torch.float64 or not _AVX512:
+        return None
+    channels, filters = _group(place, a, b, of)
+    last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+    height, width = y.shape[2:] if y is not None else out_size(a.shape[2:], kernel, of)
+    rule = _depthwise if channels == filters == 1 else _grouped
+    return rule(place, channels, filters, of.stride[1] > 1, last, images.size(0), height * width, of.groups)
+
+
+def _group(place: str, a: Tensor, b: Tensor, of: Geometry) -> tuple[int, int]:
+    """Channels and filters of a group."""
+    if place == "weight":
+        return b.size(1) // of.groups, a.size(1) // of.groups
+    return b.size(1), b.size(0) // of.groups
+
+
+def _depthwise(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
+    if last and not strided and place != "x" and batch * pixels * groups > (150_000 if place == "y" else 250_000):
+        return "oneDNN streams large channels-last images through depthwise filters faster"
     return None
+
+
+def _grouped(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
+    narrow = batch > 1 and pixels <= 100  # many small images: oneDNN's blocked layout is filled, ours is not
+    if place == "y":
+        few = 4 if last and strided and batch > 1 else 8 if narrow or last or strided else 16
+        small = 0 if strided and last else 64 if batch * pixels <= 200 else 32 if batch == 1 and not last else 0
+    elif place == "x":
+        few = 4 if strided and batch > 1 else 16
+        small = 64 if batch * pixels <= 200 else 32 if batch == 1 else 0
+    else:
+        few = 8 if last and batch > 1 and pixels <= 200 else 16
+        small = 0
+    if channels <= max(few, small):
+        return None
+    return f"oneDNN multiplies {channels} channels a group faster"
+
+
+def _slow_on_cuda(place, images, of, channels, filters, kernel) -> str | None:
+    half = images.dtype in (torch.bfloat16, torch.float16)
+    most = 16 if half else 8
+    if of.groups > 1 and max(kernel) <= 7 and max(channels, filters) <= most:
+        return None
+    return f"cuDNN is at its best with more than {most} channels a group, or large kernels"
 
 
 def stock_conv2d(x, weight, bias, of: Geometry, relu: bool) -> Tensor:
@@ -117,6 +170,7 @@ def explain_conv2d(x: Tensor, weight: Tensor, stride=1, padding=0, dilation=1, g
 _WHY = {
     "rows": "vectors over the columns of an output row, read from planar images in place",
     "lanes": "vectors over the filters of neighbouring groups, pixel by pixel",
+    "reference": "plain PyTorch, since MULTIPATH_GCN_NATIVE asks for it",
     "tape": "vectors over output positions of a group's padded copy",
 }
 

@@ -7,8 +7,9 @@ computes in conv_dispatch.
 import torch
 from torch import Tensor
 
+from multipath_gcn.conv_geometry import Geometry, Padding, Pair, out_size
 from multipath_gcn.ops.conv_dispatch import compute
-from multipath_gcn.ops.conv_geometry import Geometry, Padding, Pair, geometry, out_size
+from multipath_gcn.ops.conv_geometry import geometry
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.reference.channel_transform import memory_format
 

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from multipath_gcn.conv_geometry import Padding, Pair
 from multipath_gcn.ops.conv_dispatch import stock_conv2d, stock_reason
-from multipath_gcn.ops.conv_geometry import DTYPES, Padding, Pair, geometry_of, options_of
+from multipath_gcn.ops.conv_geometry import DTYPES, geometry_of, options_of
 from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
 from multipath_gcn.ops.native import OPS
 
@@ -48,7 +49,7 @@ class PackedConv2d:
         self.bias = None if bias is None else bias.detach().clone()
         self.relu = activation is not None
         self.packed = PACK(self.weight, *options_of(weight.shape, *self.arguments), self.relu) if self.native else None
-        self._plans = {}  # by what there is to know of x: the geometry, if it was checked and PyTorch's operator is faster
+        self._plans = {}  # by what there is to know of an x that fits: the geometry where PyTorch's operator is faster
 
     @property
     def native(self) -> bool:

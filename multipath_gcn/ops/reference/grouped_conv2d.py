@@ -44,6 +44,22 @@ def grouped_conv2d_weight_grad(grad, x, kernel_size, stride, padding, dilation, 
     return torch.nn.grad.conv2d_weight(x_padded, shape, grad.to(wide), stride, 0, dilation, groups).to(x.dtype)
 
 
+def grouped_conv2d_pack(weight, stride, padding, dilation, groups, relu) -> Tensor:
+    """Sizes and options as numbers, then the weight: float64 holds all of them exactly."""
+    header = [*weight.shape, *stride, *padding, *dilation, groups, relu]
+    return torch.cat([torch.tensor(header, dtype=torch.float64), weight.double().flatten()])
+
+
+def grouped_conv2d_packed(x, packed, bias) -> Tensor:
+    numbers = packed[:14].long().tolist()
+    weight = packed[14:].to(x.dtype).view(numbers[:4])
+    return grouped_conv2d(x, weight, bias, numbers[4:6], numbers[6:10], numbers[10:12], numbers[12], bool(numbers[13]))
+
+
+def grouped_conv2d_kernel(x, weight_size, stride, padding, dilation, groups, place) -> str:
+    return "reference"
+
+
 def _padded(x: Tensor, padding) -> Tensor:
     top, bottom, left, right = padding
     return F.pad(x, (left, right, top, bottom))

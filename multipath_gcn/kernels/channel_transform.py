@@ -1,42 +1,20 @@
-r"""y[n, o] = act(bias[o] + sum_{k<K} weight[o, k] * x[n, (start[o] + k) mod C]) on NumPy arrays.
-
-The functions of :mod:`multipath_gcn.ops` and their gradients by the same kernels, without torch. Arrays are of type
-float32, float64 or the bfloat16 of ml_dtypes, one type per call, and may lie in memory in any way: rows of consecutive
-channels and images that are contiguous or channels-last are read in place. Results do not depend on ``threads``, which
-are the call's own: they work while other Python threads run on, and end with the call.
-
-``MULTIPATH_GCN_ISA`` forces an instruction set; a RuntimeError says which names it may have.
-"""
-
-from numbers import Integral
+r"""y[n, o] = act(bias[o] + sum_{k<K} weight[o, k] * x[n, (start[o] + k) mod C]) on NumPy arrays."""
 
 import numpy as np
 
+from multipath_gcn.kernels.arrays import (
+    check_activation,
+    check_kind,
+    check_like,
+    check_threads,
+    check_type,
+    images_like,
+    raw,
+)
+from multipath_gcn.kernels.native import _kernels
 from multipath_gcn.windows import ChannelWindows
 
-try:
-    from multipath_gcn import _kernels
-except ImportError as error:
-    raise ImportError(
-        f"the compiled kernels of multipath_gcn cannot be loaded: {error}. "
-        "To rebuild them: `pip install --no-build-isolation -e .` in the source folder."
-    ) from error
-
-__all__ = [
-    "ChannelWindows",
-    "PackedWeight",
-    "channel_transform",
-    "channel_transform_2d",
-    "channel_transform_2d_input_grad",
-    "channel_transform_2d_weight_grad",
-    "channel_transform_input_grad",
-    "channel_transform_weight_grad",
-    "pack_weight",
-]
-
-DTYPES = ("float32", "float64", "bfloat16")
 ROWS, IMAGES = -1, 1  # where the channels are
-MOST_THREADS = 1024
 
 
 def channel_transform(
@@ -143,16 +121,15 @@ class PackedWeight:
 
     def __init__(self, weight: np.ndarray, windows: ChannelWindows, threads: int = 1):
         _check_call(windows, threads)
-        _check_type("weight", weight)
+        check_type("weight", weight)
         _check_operand("weight", weight, (windows.out_channels, windows.width), weight)
         self.windows, self.dtype = windows, weight.dtype
-        self.data = _kernels.pack(_raw(weight), *_starts(windows), windows.in_channels, threads)
+        self.data = _kernels.pack(raw(weight), *_starts(windows), windows.in_channels, threads)
 
 
 def _transform(x, weight, windows, bias, activation, threads, channel_dim):
     _check_call(windows, threads)
-    if activation is not None and activation != "relu":
-        raise ValueError(f'activation must be None or "relu", got {activation!r}')
+    check_activation(activation)
     _check_points("x", x, windows.in_channels, channel_dim)
     packed = isinstance(weight, PackedWeight)
     if not packed:
@@ -163,14 +140,14 @@ def _transform(x, weight, windows, bias, activation, threads, channel_dim):
         raise ValueError(f"weight must be of the type of x ({x.dtype}), got {weight.dtype}")
     if bias is not None:
         _check_operand("bias", bias, (windows.out_channels,), x)
-        bias = _raw(bias)
+        bias = raw(bias)
     y, points = _result(x, windows.out_channels, channel_dim)
     start, order = _starts(windows)
     x, relu = _points(x, channel_dim), activation is not None
     if packed:
         _kernels.transform_packed(x, weight.data, bias, start, order, windows.width, relu, points, threads)
     else:
-        _kernels.transform(x, _raw(weight), bias, start, order, relu, False, points, threads)
+        _kernels.transform(x, raw(weight), bias, start, order, relu, False, points, threads)
     return y
 
 
@@ -180,7 +157,7 @@ def _input_grad(grad, weight, windows, threads, channel_dim):
     _check_operand("weight", weight, (windows.out_channels, windows.width), grad, "grad")
     grad_x, points = _result(grad, windows.in_channels, channel_dim)
     grad = _points(grad, channel_dim)
-    _kernels.transform(grad, _raw(weight), None, *_starts(windows), False, True, points, threads)
+    _kernels.transform(grad, raw(weight), None, *_starts(windows), False, True, points, threads)
     return grad_x
 
 
@@ -192,7 +169,7 @@ def _weight_grad(grad, x, windows, threads, channel_dim):
     _check_operand("grad", grad, tuple(shape), x)
     grad_weight = np.empty((windows.out_channels, windows.width), x.dtype)
     grad, x = _points(grad, channel_dim), _points(x, channel_dim)
-    _kernels.weight_grad(grad, x, *_starts(windows), _raw(grad_weight), threads)
+    _kernels.weight_grad(grad, x, *_starts(windows), raw(grad_weight), threads)
     return grad_weight
 
 
@@ -203,15 +180,9 @@ def _starts(windows: ChannelWindows) -> tuple[np.ndarray, np.ndarray]:
     return windows.start.astype(np.int32), np.argsort(windows.start, kind="stable").astype(np.int32)
 
 
-def _raw(array: np.ndarray) -> np.ndarray:
-    """A plain array; of bfloat16, which NumPy and pybind11 do not know, the bits."""
-    array = np.asarray(array)
-    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
-
-
 def _points(x: np.ndarray, channel_dim: int) -> np.ndarray:
     """Rows or images as [batch, channels, pixels]: a view wherever strides can say it."""
-    x = _raw(x)
+    x = raw(x)
     if channel_dim == ROWS:
         return x.reshape(-1, x.shape[-1]).T[None]
     return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
@@ -219,16 +190,9 @@ def _points(x: np.ndarray, channel_dim: int) -> np.ndarray:
 
 def _result(x: np.ndarray, channels: int, channel_dim: int) -> tuple[np.ndarray, np.ndarray]:
     """An array like ``x`` with its own number of channels, and the same memory as [batch, channels, pixels]."""
-    x = np.asarray(x)
-    if channel_dim == ROWS:
-        y = np.empty((*x.shape[:-1], channels), x.dtype)
-        return y, _points(y, ROWS)
-    n, _, h, w = x.shape
-    if x.transpose(0, 2, 3, 1).flags.c_contiguous and not x.flags.c_contiguous:
-        y = np.empty((n, h, w, channels), x.dtype)
-        return y.transpose(0, 3, 1, 2), _raw(y).reshape(n, h * w, channels).swapaxes(1, 2)
-    y = np.empty((n, channels, h, w), x.dtype)
-    return y, _points(y, IMAGES)
+    rows = channel_dim == ROWS
+    y = np.empty((*x.shape[:-1], channels), x.dtype) if rows else images_like(x, channels, x.shape[2:])
+    return y, _points(y, channel_dim)
 
 
 # Meaning
@@ -237,19 +201,11 @@ def _result(x: np.ndarray, channels: int, channel_dim: int) -> tuple[np.ndarray,
 def _check_call(windows, threads) -> None:
     if not isinstance(windows, ChannelWindows):
         raise ValueError(f"windows must be ChannelWindows, got {type(windows).__name__}")
-    if isinstance(threads, bool) or not isinstance(threads, Integral) or not 1 <= threads <= MOST_THREADS:
-        raise ValueError(f"threads must be an integer from 1 to {MOST_THREADS}, got {threads!r}")
-
-
-def _check_type(name: str, array) -> None:
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name} must be a NumPy array, got {type(array).__name__}")
-    if array.dtype.name not in DTYPES or not array.dtype.isnative:
-        raise ValueError(f"{name} must be of type {', '.join(DTYPES)}, got {array.dtype}")
+    check_threads(threads)
 
 
 def _check_points(name: str, x, channels: int, channel_dim: int) -> None:
-    _check_type(name, x)
+    check_type(name, x)
     if (x.ndim != 4) if channel_dim == IMAGES else (x.ndim == 0):
         rule = "[N, C, H, W]" if channel_dim == IMAGES else "[*, C]"
         raise ValueError(f"{name} must have shape {rule}, got {list(x.shape)}")
@@ -258,9 +214,7 @@ def _check_points(name: str, x, channels: int, channel_dim: int) -> None:
 
 
 def _check_operand(name: str, array, shape: tuple[int, ...], x: np.ndarray, of: str = "x") -> None:
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name} must be a NumPy array, got {type(array).__name__}")
+    check_kind(name, array)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {list(shape)}, got {list(array.shape)}")
-    if array.dtype != x.dtype:
-        raise ValueError(f"{name} must be of the type of {of} ({x.dtype}), got {array.dtype}")
+    check_like(name, array, x, of)
