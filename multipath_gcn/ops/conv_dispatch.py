@@ -65,7 +65,7 @@ def stock_reason(place: str, a: Tensor, b: Tensor, of: Geometry, kernel) -> str 
     channels, filters = _group(place, a, b, of)
     last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
     height, width = y.shape[2:] if y is not None else out_size(a.shape[2:], kernel, of)
-    rule = _depthwise if channels == filters == 1 else _grouped
+    rule = _depthwise if channels == filters == 1 else _grouped if images.dtype is torch.float32 else _grouped_bfloat16
     return rule(place, channels, filters, of.stride[1] > 1, last, images.size(0), height * width, of.groups)
 
 
@@ -96,6 +96,14 @@ def _grouped(place, channels, filters, strided, last, batch, pixels, groups) -> 
     if channels <= max(few, small):
         return None
     return f"oneDNN multiplies {channels} channels a group faster"
+
+
+def _grouped_bfloat16(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
+    if place == "weight":
+        most = 4 if last and strided else 8
+    else:
+        most = 2 if strided else 8 if place == "x" and last else 4
+    return None if channels <= most else f"oneDNN multiplies pairs of bfloat16 at once, {channels} channels a group"
 
 
 def _slow_on_cuda(place, images, of, channels, filters, kernel) -> str | None:

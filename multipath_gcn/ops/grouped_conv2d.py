@@ -8,12 +8,9 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Geometry, Padding, Pair, out_size
-from multipath_gcn.ops.conv_dispatch import compute
+from multipath_gcn.ops.conv_dispatch import compute, ours, stock, stock_reason
 from multipath_gcn.ops.conv_geometry import geometry
-from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.reference.channel_transform import memory_format
-
-CONV = OPS.grouped_conv2d.default
 
 
 def grouped_conv2d(
@@ -60,10 +57,12 @@ def grouped_conv2d(
         x, weight, bias = autocast(x.device, x, weight, bias)
     of = geometry(x, weight, bias, stride, padding, dilation, groups)
     images = x if x.dim() == 4 else x.unsqueeze(0)
+    sizes = of, images.shape[2:], weight.shape[2:]
     if torch.compiler.is_compiling() or x.device.type == "meta":
-        y = CONV(images, weight, bias, *of, activation is not None)
+        way = stock if stock_reason("y", images, weight, of, sizes[2]) else ours
+        y = way("y", images, weight, sizes, bias, activation is not None)
     else:
-        y = _derive("y", images, weight, (of, images.shape[2:], weight.shape[2:]), bias, activation is not None)
+        y = _derive(compute, "y", images, weight, sizes, bias, activation is not None)
     return y if x.dim() == 4 else y.squeeze(0)
 
 
@@ -79,21 +78,26 @@ def autocast(device: torch.device, *tensors: Tensor | None) -> list[Tensor | Non
 OPERANDS = {"y": ("x", "weight"), "x": ("y", "weight"), "weight": ("y", "x")}
 
 
-def _derive(place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    """What stands in ``place``, from the two :data:`OPERANDS`; ``sizes`` is geometry, input size and kernel size."""
+def _derive(way, place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None = None, relu=False) -> Tensor:
+    """What stands in ``place``, from the two :data:`OPERANDS`, and all its derivatives, by ``way``.
+
+    Args:
+        way: `compute`, which decides who does; or `ours`, for the operators themselves.
+        sizes: geometry, input size and kernel size.
+    """
     wanted = a.requires_grad or b.requires_grad or (bias is not None and bias.requires_grad)
     if wanted and torch.is_grad_enabled():
-        return _Trilinear.run(a, b, bias, place, sizes, relu)
+        return _Trilinear.run(a, b, bias, way, place, sizes, relu)
     with torch._C._AutoDispatchBelowAutograd():
-        return compute(place, a, b, sizes, bias, relu)
+        return way(place, a, b, sizes, bias, relu)
 
 
 class _Trilinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a, b, bias, place, sizes, relu):
+    def forward(ctx, a, b, bias, way, place, sizes, relu):
         with torch._C._AutoDispatchBelowAutograd():
-            result = compute(place, a, b, sizes, bias, relu)
-        ctx.place, ctx.sizes = place, sizes
+            result = way(place, a, b, sizes, bias, relu)
+        ctx.way, ctx.place, ctx.sizes = way, place, sizes
         ctx.save_for_backward(
             a if ctx.needs_input_grad[1] else None, b if ctx.needs_input_grad[0] else None, result if relu else None
         )
@@ -107,9 +111,11 @@ class _Trilinear(torch.autograd.Function):
         first, second = OPERANDS[ctx.place]
         known = {ctx.place: grad, first: a, second: b}
         needs_a, needs_b, needs_bias, *_ = ctx.needs_input_grad
-        grad_a = _derive(first, *(known[name] for name in OPERANDS[first]), ctx.sizes) if needs_a else None
-        grad_b = _derive(second, *(known[name] for name in OPERANDS[second]), ctx.sizes) if needs_b else None
-        return grad_a, grad_b, grad.sum((2, 3)).sum(0) if needs_bias else None, None, None, None
+        grad_a, grad_b = (
+            _derive(ctx.way, name, *(known[operand] for operand in OPERANDS[name]), ctx.sizes) if needed else None
+            for name, needed in ((first, needs_a), (second, needs_b))
+        )
+        return grad_a, grad_b, grad.sum((2, 3)).sum(0) if needs_bias else None, None, None, None, None
 
 
 # Function.apply serves torch.func before it calls this: a fifth of the time of a small call
@@ -123,18 +129,18 @@ LIBRARY = torch.library.Library("multipath_gcn", "IMPL")
 
 @torch.library.impl(LIBRARY, "grouped_conv2d", "Autograd")
 def _(x, weight, bias, stride, padding, dilation, groups, relu):
-    of = Geometry(stride, padding, dilation, groups)
-    return _derive("y", x, weight, (of, x.shape[2:], weight.shape[2:]), bias, relu)
+    sizes = Geometry(stride, padding, dilation, groups), x.shape[2:], weight.shape[2:]
+    return _derive(ours, "y", x, weight, sizes, bias, relu)
 
 
 @torch.library.impl(LIBRARY, "grouped_conv2d_input_grad", "Autograd")
 def _(grad, weight, size, stride, padding, dilation, groups):
-    return _derive("x", grad, weight, (Geometry(stride, padding, dilation, groups), size, weight.shape[2:]))
+    return _derive(ours, "x", grad, weight, (Geometry(stride, padding, dilation, groups), size, weight.shape[2:]))
 
 
 @torch.library.impl(LIBRARY, "grouped_conv2d_weight_grad", "Autograd")
 def _(grad, x, kernel_size, stride, padding, dilation, groups):
-    return _derive("weight", grad, x, (Geometry(stride, padding, dilation, groups), x.shape[2:], kernel_size))
+    return _derive(ours, "weight", grad, x, (Geometry(stride, padding, dilation, groups), x.shape[2:], kernel_size))
 
 
 @torch.library.register_fake("multipath_gcn::grouped_conv2d")
