@@ -99,10 +99,12 @@ def _grouped(place, channels, filters, strided, last, batch, pixels, groups) -> 
 
 
 def _grouped_bfloat16(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
-    if place == "weight":
-        most = 4 if last and strided else 8
-    else:
-        most = 2 if strided else 8 if place == "x" and last else 4
+    by_place = {
+        "y": 2 if strided else 4,
+        "x": 2 if strided else 8 if last else 4,
+        "weight": 4 if last and strided else 8,
+    }
+    most = by_place[place]
     return None if channels <= most else f"oneDNN multiplies pairs of bfloat16 at once, {channels} channels a group"
 
 

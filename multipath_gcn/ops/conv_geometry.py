@@ -20,8 +20,8 @@ def geometry(x: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, di
             (n, t) for n, t in (("x", x), ("weight", weight), ("bias", bias)) if not isinstance(t, Tensor)
         )
         raise ValueError(f"{name} must be a tensor, got {type(value).__name__}")
-    if x.dtype not in DTYPES:
-        raise ValueError(f"x must be of type float32, float64 or bfloat16, got {x.dtype}")
+    if x.dtype not in DTYPES and not (x.dtype is torch.float16 and x.is_cuda):
+        raise ValueError(f"x must be of type float32, float64 or bfloat16, or on CUDA float16, got {x.dtype}")
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is None:
             continue

@@ -39,8 +39,10 @@ class PackedConv2d:
         for name, tensor in (("weight", weight), ("bias", bias)):
             if not isinstance(tensor, Tensor) and not (tensor is None and name == "bias"):
                 raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
-        if weight.dtype not in DTYPES:
-            raise ValueError(f"weight must be of type float32, float64 or bfloat16, got {weight.dtype}")
+        if weight.dtype not in DTYPES and not (weight.dtype is torch.float16 and weight.is_cuda):
+            raise ValueError(
+                f"weight must be of type float32, float64 or bfloat16, or on CUDA float16, got {weight.dtype}"
+            )
         if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype):
             wanted = f"of shape [{weight.size(0)}] and type {weight.dtype}"
             raise ValueError(f"bias must be {wanted}, got {list(bias.shape)} and {bias.dtype}")
