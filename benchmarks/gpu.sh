@@ -76,7 +76,7 @@ graphs() { # propagation, and epochs of a multipath network
 
 convolutions() { # grouped, against cuDNN
     for dtype in float32 bfloat16; do
-        logged convolutions "$python" benchmarks/grouped_conv2d.py --quick --device cuda --dtype $dtype --out "$out/grouped_conv2d_$dtype"
+        logged convolutions "$python" benchmarks/grouped_conv2d_dispatch.py --device cuda --dtype $dtype --out "$out/grouped_conv2d_dispatch"
     done
 }
 

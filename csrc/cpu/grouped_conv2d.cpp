@@ -93,8 +93,9 @@ Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> ker
   check_images("grad", grad);
   check_like("grad", grad, x);
   STD_TORCH_CHECK(kernel_size.size() == 2 && groups >= 1, "kernel_size must be a height and a width, and groups at least 1");
-  Tensor dweight = torch::stable::new_empty(x, {grad.size(1), x.size(1) / groups, kernel_size[0], kernel_size[1]});
-  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), {grad.size(1), x.size(1) / groups, kernel_size[0], kernel_size[1]}, stride, padding, dilation, groups);
+  const std::vector<int64_t> size{grad.size(1), x.size(1) / groups, kernel_size[0], kernel_size[1]};
+  Tensor dweight = torch::stable::new_empty(x, size);
+  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), size, stride, padding, dilation, groups);
   check_grad(grad, x.size(0), grad.size(1), shape);
   if (dweight.numel() == 0) return dweight;
   dispatch(x.scalar_type(), "grouped_conv2d_weight_grad", [&](auto element) {

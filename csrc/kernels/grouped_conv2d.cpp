@@ -67,7 +67,9 @@ Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_
     reach[d] = floor_div(pass.least(d) + pass.reach(d), pass.read_step[d]) - least[d];
   }
   std::map<std::pair<int64_t, int64_t>, int64_t> phases;
-  const auto phase_of = [&](int d, const Step& step) { return step.offset - floor_div(step.offset, pass.read_step[d]) * pass.read_step[d]; };
+  const auto phase_of = [&](int d, const Step& step) {
+    return step.offset - floor_div(step.offset, pass.read_step[d]) * pass.read_step[d];
+  };
   for (const Step& r : pass.steps[0])
     for (const Step& s : pass.steps[1])
       if (phases.try_emplace({phase_of(0, r), phase_of(1, s)}, phases.size()).second)
@@ -83,7 +85,8 @@ Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_
     for (const Step& r : pass.steps[0])
       for (const Step& s : pass.steps[1]) {
         const int64_t plane = phases.at({phase_of(0, r), phase_of(1, s)}) * pass.channels + c;
-        const int64_t row = floor_div(r.offset, pass.read_step[0]) - least[0], column = floor_div(s.offset, pass.read_step[1]) - least[1];
+        const int64_t row = floor_div(r.offset, pass.read_step[0]) - least[0];
+        const int64_t column = floor_div(s.offset, pass.read_step[1]) - least[1];
         tape.on_tape.push_back(plane * tape.plane + row * tape.pitch + column);
         tape.of_weight.push_back(c * weight.channel + r.k * weight.row + s.k);
       }
@@ -139,8 +142,8 @@ bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const
 }
 
 template <typename T>
-Convolution<T>::Convolution(ConvPass pass, const Images<const T>& x, const Images<T>& y, const ConvWeight<A>& weight, const A* bias,
-                            bool relu, const A* packed, std::optional<ConvWay> way)
+Convolution<T>::Convolution(ConvPass pass, const Images<const T>& x, const Images<T>& y, const ConvWeight<A>& weight,
+                            const A* bias, bool relu, const A* packed, std::optional<ConvWay> way)
     : pass_(std::move(pass)), way_(way ? *way : chosen_way(pass_, x, y)) {
   const int64_t lanes = conv_kernels<T>().lanes;
   job_ = {&pass_, x, y, weight, bias, relu, 0, &tape_, &blocks_, packed};

@@ -138,8 +138,10 @@ ISA_INLINE void three_columns(const LaneTaps<A>& taps, int64_t first, Vec<A> (&s
       for (int p = 0; p < (V - 1) * STEP + 3; ++p) {
         const Vec<A> lanes = permute<A>(load(x + p * L), from);
 #pragma GCC unroll 4
-        for (int s = 0; s < 3; ++s)
-          if (p >= s && (p - s) % STEP == 0 && (p - s) / STEP < V) multiply_add(sum[p >= s && (p - s) / STEP < V ? (p - s) / STEP : 0], w[s], lanes);
+        for (int s = 0; s < 3; ++s) {
+          const bool met = p >= s && (p - s) % STEP == 0 && (p - s) / STEP < V;
+          if (met) multiply_add(sum[met ? (p - s) / STEP : 0], w[s], lanes);
+        }
       }
     }
   }
@@ -278,7 +280,7 @@ ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t ta
   const int64_t bands = job.bands();
   // Blocks of channels-last images read parts of the same lines: they take turns at a band while it is in the cache. Of planar
   // images a block reads planes of its own: it keeps its weights at hand.
-  const bool block_by_block = job.x.channel_stride != 1;
+  const bool block_by_block = job.x.channel_stride != 1, last = job.y.channel_stride == 1;
   std::vector<A> packed(job.packed ? 0 : (block_by_block ? 1 : blocks.count) * blocks.packed);
   std::vector<int64_t> held(block_by_block ? 1 : blocks.count, -1);  // whose weights are packed
   for (int64_t task = task_begin; task < task_end; ++task) {
@@ -287,24 +289,27 @@ ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t ta
     const int64_t row = (block_by_block ? task % bands : task / blocks.count % bands) * job.rows;
     const int64_t rows = std::min(job.rows, pass.size[0] - row);
     const LaneBlock<A> block(pass, blocks, b);
-    const A* weight = job.packed + b * blocks.packed;
-    if (!job.packed) {
-      const int64_t place = block_by_block ? 0 : b;
-      A* const own = packed.data() + place * blocks.packed;
-      if (held[place] != b) pack_lanes(job, b, own), held[place] = b;
-      weight = own;
-    }
-    fill_lanes(pass, blocks, job.x, block, n, row * pass.read_step[0] + pass.least(0), (rows - 1) * pass.read_step[0] + pass.reach(0) + 1, work.tape);
+    const int64_t place = block_by_block ? 0 : b;
+    if (!job.packed && held[place] != b) pack_lanes(job, b, packed.data() + place * blocks.packed), held[place] = b;
+    const A* const weight = job.packed ? job.packed + b * blocks.packed : packed.data() + place * blocks.packed;
+    fill_lanes(pass, blocks, job.x, block, n, row * pass.read_step[0] + pass.least(0),
+               (rows - 1) * pass.read_step[0] + pass.reach(0) + 1, work.tape);
     alignas(64) A bias[L] = {};
     if (job.bias) std::copy(job.bias + block.filter, job.bias + block.filter + block.filters, bias);
-    const bool last = job.y.channel_stride == 1;
-    T* const to = job.y.data + n * job.y.batch_stride + block.filter * job.y.channel_stride + pass.first[1] * job.y.pixel_stride +
-                  (pass.first[0] + row * pass.step[0]) * job.y.row_stride;
+    T* const to = job.y.data + n * job.y.batch_stride + block.filter * job.y.channel_stride +
+                  pass.first[1] * job.y.pixel_stride + (pass.first[0] + row * pass.step[0]) * job.y.row_stride;
+    const int64_t next_row = pass.step[0] * job.y.row_stride, next_pixel = pass.step[1] * job.y.pixel_stride;
     for (int64_t i = 0; i < rows; ++i) {
-      const LaneTaps<A> taps{work.tape + i * pass.read_step[0] * blocks.pitch * L, weight,
-                             work.from, work.rows.data(), work.columns.data(), static_cast<int64_t>(work.rows.size()),
-                             static_cast<int64_t>(work.columns.size()), pass.channels, pass.read_step[1]};
-      if (last) lane_row(job, work.way, taps, bias, to + i * pass.step[0] * job.y.row_stride, pass.step[1] * job.y.pixel_stride, block.filters);
+      const LaneTaps<A> taps{work.tape + i * pass.read_step[0] * blocks.pitch * L,
+                             weight,
+                             work.from,
+                             work.rows.data(),
+                             work.columns.data(),
+                             static_cast<int64_t>(work.rows.size()),
+                             static_cast<int64_t>(work.columns.size()),
+                             pass.channels,
+                             pass.read_step[1]};
+      if (last) lane_row(job, work.way, taps, bias, to + i * next_row, next_pixel, block.filters);
       else lane_row(job, work.way, taps, bias, work.line + i * pass.size[1] * L, L, L);
     }
     if (!last) off_line(work.line, rows * pass.size[1], to, job.y.channel_stride, block.filters);

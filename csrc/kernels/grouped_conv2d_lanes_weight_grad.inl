@@ -13,7 +13,7 @@ struct LaneRow {
   int64_t step;
 };
 
-// G: how the gradient of pixel j is read.
+// The gradient of pixel j of a row: all lanes, or the first few.
 template <typename T>
 struct LaneGrad {
   const T* data;
@@ -175,16 +175,19 @@ ISA_TARGET void conv_lanes_weight_grad(const ConvWeightGradJob<T>& job, int64_t 
         const int64_t rows = std::min(job.rows, pass.size[0] - row);
         fill_lanes(pass, blocks, job.x, block, n, row * pass.read_step[0] + pass.least(0),
                    (rows - 1) * pass.read_step[0] + pass.reach(0) + 1, work.tape);
-        const T* const grad = job.grad.data + n * job.grad.batch_stride + block.filter * job.grad.channel_stride + row * job.grad.row_stride;
+        const T* const grad = job.grad.data + n * job.grad.batch_stride + block.filter * job.grad.channel_stride +
+                              row * job.grad.row_stride;
         if (last) {
-          grad_band(job, work, LaneBand<T>{work.tape, grad, job.grad.row_stride, job.grad.pixel_stride, block.filters, rows}, slice, partial);
+          const LaneBand<T> band{work.tape, grad, job.grad.row_stride, job.grad.pixel_stride, block.filters, rows};
+          grad_band(job, work, band, slice, partial);
         } else {
           onto_tape(grad, job.grad.channel_stride, block.filters, rows * width, work.line, width, width);
           grad_band(job, work, LaneBand<A>{work.tape, work.line, width * L, L, L, rows}, slice, partial);
         }
       }
     const int64_t size = work.rows.size() * work.columns.size(), row_size = work.columns.size();
-    const int64_t begin = work.rows.size() * slice / job.slices * row_size, end = work.rows.size() * (slice + 1) / job.slices * row_size;
+    const int64_t begin = work.rows.size() * slice / job.slices * row_size;
+    const int64_t end = work.rows.size() * (slice + 1) / job.slices * row_size;
     for (int64_t l = 0; l < block.filters; ++l)
       for (int64_t c = 0; c < pass.channels; ++c)
         for (int64_t t = begin; t < end; ++t)

@@ -118,12 +118,13 @@ ISA_INLINE void any_kernel(const ConvJob<T>& job, const RowsSource<T>& of, const
   const ConvPass& pass = *job.pass;
   const Between* const lanes = masks.lanes.data() + first_vector * masks.columns;
   const A* weight = of.weight;
-  for (int64_t c = 0; c < pass.channels; ++c)
+  for (int64_t c = 0; c < pass.channels; ++c) {
+    const T* const plane = of.x + c * job.x.channel_stride;
     for (const Step& r : pass.steps[0]) {
       const T* line[N];
 #pragma GCC unroll 8
       for (int i = 0; i < N; ++i)
-        line[i] = of.line(job, of.x + c * job.x.channel_stride, (first_row + i) * pass.read_step[0] + r.offset) + first_vector * L * STEP;
+        line[i] = of.line(job, plane, (first_row + i) * pass.read_step[0] + r.offset) + first_vector * L * STEP;
       for (int64_t s = 0; s < masks.columns; ++s, weight += K)
 #pragma GCC unroll 8
         for (int i = 0; i < N; ++i) {
@@ -134,6 +135,7 @@ ISA_INLINE void any_kernel(const ConvJob<T>& job, const RowsSource<T>& of, const
           add_products<K, V>(sum[i], weight, x);
         }
     }
+  }
 }
 
 enum class RowsKernel { three_by_three, any, any_second };  // the last one reads every second column
@@ -166,8 +168,8 @@ ISA_TARGET void row_tile(const ConvJob<T>& job, const RowsSource<T>& of, const R
 
 // All rows of a task, in tiles.
 template <int K, RowsKernel KERNEL, typename T>
-ISA_INLINE void row_tiles(const ConvJob<T>& job, const RowsSource<T>& of, const RowMasks<Accumulator<T>>& masks, int64_t first_row,
-                          int64_t rows) {
+ISA_INLINE void row_tiles(const ConvJob<T>& job, const RowsSource<T>& of, const RowMasks<Accumulator<T>>& masks,
+                          int64_t first_row, int64_t rows) {
   constexpr int N1 = kTileRows<K, 1>, N2 = kTileRows<K, 2>;
   const int64_t vectors = (job.pass->size[1] + kLanes<Accumulator<T>> - 1) / kLanes<Accumulator<T>>;
   for (int64_t i = 0; i < rows; i += N2)
@@ -199,7 +201,8 @@ ISA_TARGET void conv_rows_by(const ConvJob<T>& job, int64_t task_begin, int64_t 
     const int64_t n = task / (pass.groups * bands), g = task / bands % pass.groups, row = task % bands * job.rows;
     const int64_t rows = std::min(job.rows, pass.size[0] - row);
     for (int64_t part = 0; part < parts; ++part) {
-      const int64_t f = pass.filters * part / parts, filter = g * pass.filters + f, filters = pass.filters * (part + 1) / parts - f;
+      const int64_t f = pass.filters * part / parts, filters = pass.filters * (part + 1) / parts - f;
+      const int64_t filter = g * pass.filters + f;
       pack_rows(pass, job.weight.data + g * job.weight.stride.group + f * job.weight.stride.filter, job.weight.stride, filters,
                 packed.data());
       const RowsSource<T> of{job.x.data + n * job.x.batch_stride + g * pass.channels * job.x.channel_stride,

@@ -31,8 +31,8 @@ struct GradRows {
 };
 
 template <int K, int R, int S, int STEP, typename T>
-ISA_INLINE void grad_rows(const ConvWeightGradJob<T>& job, const GradRows<T>& of, const RowMasks<Accumulator<T>>& masks, int64_t r0,
-                          int64_t s0) {
+ISA_INLINE void grad_rows(const ConvWeightGradJob<T>& job, const GradRows<T>& of, const RowMasks<Accumulator<T>>& masks,
+                          int64_t r0, int64_t s0) {
   using A = Accumulator<T>;
   constexpr int L = kLanes<A>;
   const ConvPass& pass = *job.pass;

@@ -90,8 +90,8 @@ ISA_INLINE void tape_row(const T* row, const Columns& columns, int64_t pitch, Ac
 
 // Rows [first_row, first_row + rows) of outputs and what they reach.
 template <typename T>
-ISA_INLINE void fill_tape(const ConvPass& pass, const Tape& tape, const Images<const T>& x, int64_t n, int64_t g, int64_t first_row,
-                          int64_t rows, Accumulator<T>* to) {
+ISA_INLINE void fill_tape(const ConvPass& pass, const Tape& tape, const Images<const T>& x, int64_t n, int64_t g,
+                          int64_t first_row, int64_t rows, Accumulator<T>* to) {
   using A = Accumulator<T>;
   for (const Tape::Phase& phase : tape.phases) {
     const Columns columns(x.width, x.pixel_stride, phase.origin[1], pass.read_step[1], tape.pitch);

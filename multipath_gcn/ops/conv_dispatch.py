@@ -53,27 +53,37 @@ def stock_reason(place: str, a: Tensor, b: Tensor, of: Geometry, kernel) -> str 
     range in which cuDNN is known to be slow, few channels a group; not measured.
     """
     images = b if place == "weight" else a
-    y = a if place != "y" else None
     if 0 in (a.numel(), b.numel()) or torch.are_deterministic_algorithms_enabled():
         return None
+    if place == "weight":
+        channels, filters = b.size(1) // of.groups, a.size(1) // of.groups
+    else:
+        channels, filters = b.size(1), b.size(0) // of.groups
     if images.device.type == "cuda":
-        return _slow_on_cuda(place, images, of, *_group(place, a, b, of), kernel)
+        return _slow_on_cuda(images.dtype, of.groups, channels, filters, kernel)
     if images.device.type != "cpu":
         return f"there is no kernel for {images.device.type}"
     if images.dtype is torch.float64 or not _AVX512:
         return None
-    channels, filters = _group(place, a, b, of)
+    size = out_size(a.shape[2:], kernel, of) if place == "y" else a.shape[2:]
+    return _reason(place, images, channels, filters, of, size)
+
+
+def stock_step_is_best(x: Tensor, weight: Tensor, of: Geometry) -> bool:
+    """Whether PyTorch computes the outputs and both gradients: its own step then shares work among the gradients."""
+    if x.device.type != "cpu" or x.dtype is torch.float64 or not _AVX512 or 0 in (x.numel(), weight.numel()):
+        return False
+    if torch.are_deterministic_algorithms_enabled():
+        return False
+    size = out_size(x.shape[2:], weight.shape[2:], of)
+    group = weight.size(1), weight.size(0) // of.groups
+    return all(_reason(place, x, *group, of, size) is not None for place in ("y", "x", "weight"))
+
+
+def _reason(place, images, channels, filters, of: Geometry, size) -> str | None:
     last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
-    height, width = y.shape[2:] if y is not None else out_size(a.shape[2:], kernel, of)
     rule = _depthwise if channels == filters == 1 else _grouped if images.dtype is torch.float32 else _grouped_bfloat16
-    return rule(place, channels, filters, of.stride[1] > 1, last, images.size(0), height * width, of.groups)
-
-
-def _group(place: str, a: Tensor, b: Tensor, of: Geometry) -> tuple[int, int]:
-    """Channels and filters of a group."""
-    if place == "weight":
-        return b.size(1) // of.groups, a.size(1) // of.groups
-    return b.size(1), b.size(0) // of.groups
+    return rule(place, channels, filters, of.stride[1] > 1, last, images.size(0), size[0] * size[1], of.groups)
 
 
 def _depthwise(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
@@ -108,10 +118,9 @@ def _grouped_bfloat16(place, channels, filters, strided, last, batch, pixels, gr
     return None if channels <= most else f"oneDNN multiplies pairs of bfloat16 at once, {channels} channels a group"
 
 
-def _slow_on_cuda(place, images, of, channels, filters, kernel) -> str | None:
-    half = images.dtype in (torch.bfloat16, torch.float16)
-    most = 16 if half else 8
-    if of.groups > 1 and max(kernel) <= 7 and max(channels, filters) <= most:
+def _slow_on_cuda(dtype, groups, channels, filters, kernel) -> str | None:
+    most = 16 if dtype in (torch.bfloat16, torch.float16) else 8
+    if groups > 1 and max(kernel) <= 7 and max(channels, filters) <= most:
         return None
     return f"cuDNN is at its best with more than {most} channels a group, or large kernels"
 

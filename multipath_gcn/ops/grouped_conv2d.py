@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Geometry, Padding, Pair, out_size
-from multipath_gcn.ops.conv_dispatch import compute, ours, stock, stock_reason
+from multipath_gcn.ops.conv_dispatch import compute, ours, stock, stock_reason, stock_step_is_best
 from multipath_gcn.ops.conv_geometry import geometry
 from multipath_gcn.ops.reference.channel_transform import memory_format
 
@@ -61,6 +61,8 @@ def grouped_conv2d(
     if torch.compiler.is_compiling() or x.device.type == "meta":
         way = stock if stock_reason("y", images, weight, of, sizes[2]) else ours
         y = way("y", images, weight, sizes, bias, activation is not None)
+    elif _has_gradient(x, weight, bias) and stock_step_is_best(images, weight, of):
+        y = stock("y", images, weight, sizes, bias, activation is not None)
     else:
         y = _derive(compute, "y", images, weight, sizes, bias, activation is not None)
     return y if x.dim() == 4 else y.squeeze(0)
@@ -85,11 +87,15 @@ def _derive(way, place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | 
         way: `compute`, which decides who does; or `ours`, for the operators themselves.
         sizes: geometry, input size and kernel size.
     """
-    wanted = a.requires_grad or b.requires_grad or (bias is not None and bias.requires_grad)
-    if wanted and torch.is_grad_enabled():
+    if _has_gradient(a, b, bias):
         return _Trilinear.run(a, b, bias, way, place, sizes, relu)
     with torch._C._AutoDispatchBelowAutograd():
         return way(place, a, b, sizes, bias, relu)
+
+
+def _has_gradient(a: Tensor, b: Tensor, bias: Tensor | None) -> bool:
+    wanted = a.requires_grad or b.requires_grad or (bias is not None and bias.requires_grad)
+    return wanted and torch.is_grad_enabled()
 
 
 class _Trilinear(torch.autograd.Function):

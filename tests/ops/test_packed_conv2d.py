@@ -1,0 +1,123 @@
+"""A packed convolution is the convolution: values, what it refuses, what it holds."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from multipath_gcn.ops import PackedConv2d, conv_dispatch, grouped_conv2d, packed_conv2d, prepack_conv2d
+
+FORMATS = (torch.contiguous_format, torch.channels_last)
+# channels, filters, groups, height, width, kernel, stride, padding, dilation: every kernel, in both formats
+CASES = [
+    (8, 8, 8, 14, 14, 3, 1, 1, 1),
+    (8, 16, 4, 7, 7, 3, 1, 1, 1),
+    (24, 12, 3, 9, 17, 3, 2, 1, 1),
+    (6, 6, 2, 9, 5, (2, 3), (1, 2), ((0, 1), (2, 1)), 2),
+    (40, 20, 2, 5, 6, 1, 1, 0, 1),
+    (64, 64, 16, 56, 56, 3, 1, "same", 1),
+]
+
+
+def problem(case, dtype=torch.float32, batch=2):
+    channels, filters, groups, height, width, kernel, stride, padding, dilation = case
+    torch.manual_seed(0)
+    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+    x = torch.randn(batch, channels, height, width).to(dtype)
+    weight = torch.randn(filters, channels // groups, *kernel).to(dtype)
+    return x, weight, torch.randn(filters).to(dtype), (stride, padding, dilation, groups)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS, ids=("planar", "channels_last"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("case", CASES, ids=str)
+@torch.no_grad()
+def test_bits_are_those_of_the_convolution(case, dtype, memory_format):
+    x, weight, bias, geometry = problem(case, dtype)
+    x = x.contiguous(memory_format=memory_format)
+    for b, activation in ((None, None), (bias, "relu")):
+        packed = prepack_conv2d(weight, b, *geometry, activation)
+        wanted = grouped_conv2d(x, weight, b, *geometry, activation)
+        assert torch.equal(packed(x), wanted) and torch.equal(packed(x), wanted)  # planned, and from the plan
+        assert packed(x).is_contiguous(memory_format=memory_format)
+        tolerance = {"rtol": 2e-2, "atol": 5e-2} if dtype is torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
+        torch.testing.assert_close(packed(x[0]), wanted[0], **tolerance)  # another kernel may compute one image
+        assert packed(x[:0]).shape == wanted[:0].shape
+
+
+def test_holds_copies_and_forgets_plans(monkeypatch):
+    monkeypatch.setattr(packed_conv2d, "MOST_PLANS", 3)
+    x, weight, bias, geometry = problem(CASES[0])
+    packed, wanted = prepack_conv2d(weight, bias, *geometry), grouped_conv2d(x, weight, bias, *geometry)
+    weight.zero_(), bias.zero_()
+    for batch in range(8):
+        packed(torch.randn(batch, 8, 14, 14))
+    assert len(packed._plans) <= 3
+    assert torch.equal(packed(x), wanted)
+    assert torch.equal(copy.deepcopy(packed)(x), wanted)
+    with pytest.raises(TypeError, match="a packed weight is of use on this machine only"):
+        pickle.dumps(packed)
+    assert "groups=8" in repr(packed)
+
+
+def test_where_pytorchs_operator_computes(monkeypatch):
+    monkeypatch.setattr(packed_conv2d, "stock_reason", lambda *args: "a test")
+    x, weight, bias, geometry = problem(CASES[3])
+    packed = prepack_conv2d(weight, bias, *geometry, "relu")
+    torch.testing.assert_close(packed(x), conv_dispatch.stock_conv2d(x, weight, bias, packed._plans.popitem()[1], True))
+
+
+def test_autocast_leaves_the_weight_as_it_is():
+    x, weight, _, geometry = problem(CASES[1], torch.bfloat16)
+    packed = prepack_conv2d(weight, None, *geometry)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(packed(x.float()), packed(x))
+
+
+@pytest.mark.parametrize(
+    "x, message",
+    [
+        (torch.ones(1, 8, 7, 7).double(), "x must be like the packed weight"),
+        (torch.ones(1, 7, 7, 7), r"groups must divide both numbers of channels \(7 and 16\), got 4"),
+        (torch.ones(8, 7), "x must have shape"),
+        (torch.ones(1, 8, 0, 7), "the kernel must fit the padded height"),
+        (torch.ones(1, 8, 7, 7, requires_grad=True), "x must not require a gradient with a packed weight"),
+        ([1], "x must be a tensor, got list"),
+    ],
+)
+def test_refuses(x, message):
+    _, weight, _, geometry = problem(CASES[1])
+    with pytest.raises(ValueError, match=message):
+        prepack_conv2d(weight, None, *geometry)(x)
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        (dict(weight=torch.ones(4, 2, 3)), "weight must have shape"),
+        (dict(weight=torch.ones(4, 2, 3, 3).int()), "weight must be of type"),
+        (dict(bias=torch.ones(3)), r"bias must be of shape \[4\]"),
+        (dict(groups=3), "groups must divide"),
+        (dict(stride=0), "stride must be one or two integers of at least 1, got 0"),
+        (dict(activation="gelu"), "activation must be"),
+    ],
+)
+def test_refuses_to_pack(changed, message):
+    with pytest.raises(ValueError, match=message):
+        prepack_conv2d(**dict(weight=torch.ones(4, 2, 3, 3), groups=2) | changed)
+
+
+def test_the_operator_refuses_what_it_did_not_pack():
+    packed: PackedConv2d = prepack_conv2d(torch.ones(4, 2, 3, 3), groups=2)
+    call = torch.ops.multipath_gcn.grouped_conv2d_packed
+    x = torch.ones(1, 4, 5, 5)
+    bad = ((x.double(), packed.packed, None), (x, packed.packed[:64], None), (x, packed.packed[:-4], None))
+    for arguments in (
+        *bad,
+        (x, torch.ones(9), None),
+        (x, packed.packed, torch.ones(3)),
+        (x[:, :2], packed.packed, None),
+    ):
+        with pytest.raises(RuntimeError):
+            call(*arguments)
