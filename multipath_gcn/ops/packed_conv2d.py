@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Padding, Pair
-from multipath_gcn.ops.conv_dispatch import stock_conv2d, stock_reason
+from multipath_gcn.ops.conv_dispatch import frozen_stock_conv2d, stock_reason
 from multipath_gcn.ops.conv_geometry import DTYPES, geometry_of, options_of
 from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
 from multipath_gcn.ops.native import OPS
 
 PACK = OPS.grouped_conv2d_pack.default
 PACKED = OPS.grouped_conv2d_packed.default
-MOST_PLANS = 64
+MOST_PLANS = 8
 
 
 def prepack_conv2d(
@@ -51,7 +51,7 @@ class PackedConv2d:
         self.bias = None if bias is None else bias.detach().clone()
         self.relu = activation is not None
         self.packed = PACK(self.weight, *options_of(weight.shape, *self.arguments), self.relu) if self.native else None
-        self._plans = {}  # by what there is to know of an x that fits: the geometry where PyTorch's operator is faster
+        self._plans = {}  # by what there is to know of an x that fits: PyTorch's operator where it is faster
 
     @property
     def native(self) -> bool:
@@ -74,7 +74,7 @@ class PackedConv2d:
         if known is None:
             return PACKED(x, self.packed, self.bias)
         if known:
-            return stock_conv2d(x, self.weight, self.bias, known, self.relu)
+            return known(x)
         x = self._cast(x)
         if x.dim() == 3:
             return self(x.unsqueeze(0)).squeeze(0)
@@ -95,7 +95,8 @@ class PackedConv2d:
         stock = stock_reason("y", x, self.weight, of, self.weight.shape[2:]) is not None
         if len(self._plans) == MOST_PLANS:
             self._plans.clear()
-        self._plans[x.shape, x.stride(), x.dtype, x.device] = of if stock else None
+        way = frozen_stock_conv2d(x, self.weight, self.bias, of, self.relu) if stock else None
+        self._plans[x.shape, x.stride(), x.dtype, x.device] = way
         return self(x)
 
     def __deepcopy__(self, memo) -> "PackedConv2d":

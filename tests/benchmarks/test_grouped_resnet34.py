@@ -27,10 +27,10 @@ def test_every_way_gives_the_same_scores_and_is_timed(case, monkeypatch, capsys)
     assert list(times) == ["ours", "torch", "ours_last", "torch_last", *INSTALLED]
 
 
-def test_ours_takes_the_place_of_grouped_layers_only():
+def test_ours_takes_the_place_of_every_convolution():
     tree = benchmark.ours(benchmark.network(lambda channels: channels // 4, **SIZES))
-    assert sum(isinstance(m, benchmark.Packed) for m in tree.modules()) == 6
-    assert all(m.groups == 1 for m in tree.modules() if isinstance(m, nn.Conv2d))
+    assert sum(isinstance(m, benchmark.Packed) for m in tree.modules()) == 8
+    assert not any(isinstance(m, nn.Conv2d) for m in tree.modules())
 
 
 def test_wrong_scores_end_the_run():
