@@ -69,8 +69,7 @@ class PackedConv2d:
             raise ValueError("x must not require a gradient with a packed weight: call it under no_grad")
         if torch.compiler.is_compiling() or not self.native:
             return grouped_conv2d(self._cast(x), self.weight, self.bias, *self.arguments, "relu" if self.relu else None)
-        key = x.shape, x.stride(), x.dtype, x.device
-        known = self._plans.get(key, False)
+        known = self._plans.get(_key(x), False)
         if known is None:
             return PACKED(x, self.packed, self.bias)
         if known:
@@ -96,7 +95,7 @@ class PackedConv2d:
         if len(self._plans) == MOST_PLANS:
             self._plans.clear()
         way = frozen_stock_conv2d(x, self.weight, self.bias, of, self.relu) if stock else None
-        self._plans[x.shape, x.stride(), x.dtype, x.device] = way
+        self._plans[_key(x)] = way
         return self(x)
 
     def __deepcopy__(self, memo) -> "PackedConv2d":
@@ -111,3 +110,8 @@ class PackedConv2d:
             f"{type(self).__name__}({list(self.weight.shape)}, stride={stride}, padding={padding}, "
             f"dilation={dilation}, groups={groups}, activation={'relu' if self.relu else None})"
         )
+
+
+def _key(x: Tensor) -> tuple:
+    """All that a plan depends on."""
+    return x.shape, x.stride(), x.dtype, x.device, torch.are_deterministic_algorithms_enabled()

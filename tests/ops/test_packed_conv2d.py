@@ -79,6 +79,20 @@ def test_where_pytorchs_operator_computes(case, dtype, memory_format, monkeypatc
         assert packed(x).stride() == wanted.stride()
 
 
+@torch.no_grad()
+def test_deterministic_algorithms_are_ours_whatever_was_planned_before():
+    torch.manual_seed(0)
+    x, weight = torch.randn(4, 64, 14, 14), torch.randn(64, 64, 3, 3)
+    packed = prepack_conv2d(weight, padding=1)
+    packed(x)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.equal(packed(x), grouped_conv2d(x, weight, padding=1))
+        assert packed._plans[packed_conv2d._key(x)] is None
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_autocast_leaves_the_weight_as_it_is():
     x, weight, _, geometry = problem(CASES[1], torch.bfloat16)
     packed = prepack_conv2d(weight, None, *geometry)
