@@ -1,4 +1,4 @@
-"""Our kernels and PyTorch's operator for outputs, input and weight gradients apart: what stock_reason decides by.
+"""Our kernels and PyTorch's operator for outputs, input and weight gradients apart: what plan decides by.
 
     python benchmarks/grouped_conv2d_dispatch.py --out benchmarks/results/grouped_conv2d_dispatch
     python benchmarks/grouped_conv2d_dispatch.py --device cuda --dtype bfloat16 --out DIR    # against cuDNN
@@ -35,9 +35,9 @@ def calls(layer, memory_format, device, dtype):
     y = new(layer.batch, layer.outputs, *out_size(x.shape[2:], weight.shape[2:], of)).to(dtype)
     y = y.contiguous(memory_format=memory_format)
     known = {"y": (x, weight), "x": (y, weight), "weight": (y, x)}
-    sizes = of, x.shape[2:], weight.shape[2:]
+    plan = conv_dispatch.own_plan(of, x.shape[2:], weight.shape[2:])
     return {
-        (place, way): lambda place=place, way=way: way(place, *known[place], sizes, None, False)
+        (place, way): lambda place=place, way=way: way(place, *known[place], plan)
         for place in known
         for way in (conv_dispatch.ours, conv_dispatch.stock)
     }

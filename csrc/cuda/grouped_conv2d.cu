@@ -103,10 +103,19 @@ Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> ker
   return dweight;
 }
 
+std::tuple<Tensor, Tensor> gradients(const Tensor& grad, const Tensor& x, const Tensor& weight, std::vector<int64_t> stride,
+                                     std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups) {
+  check_images("x", x);
+  STD_TORCH_CHECK(weight.dim() == 4, "weight must have shape [O, C / groups, R, S], got ", shape_text(weight));
+  return {input_grad(grad, weight, {x.size(2), x.size(3)}, stride, padding, dilation, groups),
+          weight_grad(grad, x, {weight.size(2), weight.size(3)}, stride, padding, dilation, groups)};
+}
+
 STABLE_TORCH_LIBRARY_IMPL(multipath_gcn, CUDA, m) {
   m.impl("grouped_conv2d", TORCH_BOX(&grouped_conv2d));
   m.impl("grouped_conv2d_input_grad", TORCH_BOX(&input_grad));
   m.impl("grouped_conv2d_weight_grad", TORCH_BOX(&weight_grad));
+  m.impl("grouped_conv2d_gradients", TORCH_BOX(&gradients));
 }
 
 }  // namespace

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Geometry, Padding, Pair, out_size
-from multipath_gcn.ops.conv_dispatch import compute, ours, stock, stock_reason, stock_step_is_best
+from multipath_gcn.ops.conv_dispatch import Plan, compute, compute_gradients, own_plan, plan
 from multipath_gcn.ops.conv_geometry import geometry
+from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.reference.channel_transform import memory_format
 
 
@@ -57,14 +58,13 @@ def grouped_conv2d(
         x, weight, bias = autocast(x.device, x, weight, bias)
     of = geometry(x, weight, bias, stride, padding, dilation, groups)
     images = x if x.dim() == 4 else x.unsqueeze(0)
-    sizes = of, images.shape[2:], weight.shape[2:]
-    if torch.compiler.is_compiling() or x.device.type == "meta":
-        way = stock if stock_reason("y", images, weight, of, sizes[2]) else ours
-        y = way("y", images, weight, sizes, bias, activation is not None)
-    elif _has_gradient(x, weight, bias) and stock_step_is_best(images, weight, of):
-        y = stock("y", images, weight, sizes, bias, activation is not None)
+    found, relu = plan(images, weight, of), activation is not None
+    # PyTorch's own step, where all of it is PyTorch's; a trace takes operators apart itself.
+    stock_step = _has_gradient(x, weight, bias) and None not in found.stock.values()
+    if stock_step or torch.compiler.is_compiling() or x.device.type == "meta":
+        y = compute("y", images, weight, found, bias, relu)
     else:
-        y = _derive(compute, "y", images, weight, sizes, bias, activation is not None)
+        y = _derive("y", images, weight, found, bias, relu)
     return y if x.dim() == 4 else y.squeeze(0)
 
 
@@ -80,17 +80,12 @@ def autocast(device: torch.device, *tensors: Tensor | None) -> list[Tensor | Non
 OPERANDS = {"y": ("x", "weight"), "x": ("y", "weight"), "weight": ("y", "x")}
 
 
-def _derive(way, place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None = None, relu=False) -> Tensor:
-    """What stands in ``place``, from the two :data:`OPERANDS`, and all its derivatives, by ``way``.
-
-    Args:
-        way: `compute`, which decides who does; or `ours`, for the operators themselves.
-        sizes: geometry, input size and kernel size.
-    """
+def _derive(place: str, a: Tensor, b: Tensor, plan: Plan, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+    """What stands in ``place``, from the two :data:`OPERANDS`, and all its derivatives, by whom the plan says."""
     if _has_gradient(a, b, bias):
-        return _Trilinear.run(a, b, bias, way, place, sizes, relu)
+        return _Trilinear.run(a, b, bias, place, plan, relu)
     with torch._C._AutoDispatchBelowAutograd():
-        return way(place, a, b, sizes, bias, relu)
+        return compute(place, a, b, plan, bias, relu)
 
 
 def _has_gradient(a: Tensor, b: Tensor, bias: Tensor | None) -> bool:
@@ -100,10 +95,10 @@ def _has_gradient(a: Tensor, b: Tensor, bias: Tensor | None) -> bool:
 
 class _Trilinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a, b, bias, way, place, sizes, relu):
+    def forward(ctx, a, b, bias, place, plan, relu):
         with torch._C._AutoDispatchBelowAutograd():
-            result = way(place, a, b, sizes, bias, relu)
-        ctx.way, ctx.place, ctx.sizes = way, place, sizes
+            result = compute(place, a, b, plan, bias, relu)
+        ctx.place, ctx.plan = place, plan
         ctx.save_for_backward(
             a if ctx.needs_input_grad[1] else None, b if ctx.needs_input_grad[0] else None, result if relu else None
         )
@@ -114,14 +109,18 @@ class _Trilinear(torch.autograd.Function):
         a, b, result = ctx.saved_tensors
         if result is not None:  # relu; detached, since the mask itself has no slope
             grad = torch.ops.aten.threshold_backward(grad, result.detach(), 0)
-        first, second = OPERANDS[ctx.place]
-        known = {ctx.place: grad, first: a, second: b}
         needs_a, needs_b, needs_bias, *_ = ctx.needs_input_grad
-        grad_a, grad_b = (
-            _derive(ctx.way, name, *(known[operand] for operand in OPERANDS[name]), ctx.sizes) if needed else None
-            for name, needed in ((first, needs_a), (second, needs_b))
-        )
-        return grad_a, grad_b, grad.sum((2, 3)).sum(0) if needs_bias else None, None, None, None, None
+        if ctx.place == "y" and needs_a and needs_b and not torch.is_grad_enabled():
+            with torch._C._AutoDispatchBelowAutograd():
+                grad_a, grad_b = compute_gradients(grad, a, b, ctx.plan)
+        else:
+            first, second = OPERANDS[ctx.place]
+            known = {ctx.place: grad, first: a, second: b}
+            grad_a, grad_b = (
+                _derive(name, *(known[operand] for operand in OPERANDS[name]), ctx.plan) if needed else None
+                for name, needed in ((first, needs_a), (second, needs_b))
+            )
+        return grad_a, grad_b, grad.sum((2, 3)).sum(0) if needs_bias else None, None, None, None
 
 
 # Function.apply serves torch.func before it calls this: a fifth of the time of a small call
@@ -135,18 +134,28 @@ LIBRARY = torch.library.Library("multipath_gcn", "IMPL")
 
 @torch.library.impl(LIBRARY, "grouped_conv2d", "Autograd")
 def _(x, weight, bias, stride, padding, dilation, groups, relu):
-    sizes = Geometry(stride, padding, dilation, groups), x.shape[2:], weight.shape[2:]
-    return _derive(ours, "y", x, weight, sizes, bias, relu)
+    of = Geometry(stride, padding, dilation, groups)
+    return _derive("y", x, weight, own_plan(of, x.shape[2:], weight.shape[2:]), bias, relu)
 
 
 @torch.library.impl(LIBRARY, "grouped_conv2d_input_grad", "Autograd")
 def _(grad, weight, size, stride, padding, dilation, groups):
-    return _derive(ours, "x", grad, weight, (Geometry(stride, padding, dilation, groups), size, weight.shape[2:]))
+    of = Geometry(stride, padding, dilation, groups)
+    return _derive("x", grad, weight, own_plan(of, size, weight.shape[2:]))
 
 
 @torch.library.impl(LIBRARY, "grouped_conv2d_weight_grad", "Autograd")
 def _(grad, x, kernel_size, stride, padding, dilation, groups):
-    return _derive(ours, "weight", grad, x, (Geometry(stride, padding, dilation, groups), x.shape[2:], kernel_size))
+    of = Geometry(stride, padding, dilation, groups)
+    return _derive("weight", grad, x, own_plan(of, x.shape[2:], kernel_size))
+
+
+@torch.library.impl(LIBRARY, "grouped_conv2d_gradients", "Autograd")
+def _(grad, x, weight, *of):
+    return (
+        OPS.grouped_conv2d_input_grad(grad, weight, x.shape[2:], *of),
+        OPS.grouped_conv2d_weight_grad(grad, x, weight.shape[2:], *of),
+    )
 
 
 @torch.library.register_fake("multipath_gcn::grouped_conv2d")
@@ -164,6 +173,11 @@ def _(grad, weight, size, stride, padding, dilation, groups):
 @torch.library.register_fake("multipath_gcn::grouped_conv2d_weight_grad")
 def _(grad, x, kernel_size, stride, padding, dilation, groups):
     return x.new_empty(grad.size(1), x.size(1) // groups, *kernel_size)
+
+
+@torch.library.register_fake("multipath_gcn::grouped_conv2d_gradients")
+def _(grad, x, weight, stride, padding, dilation, groups):
+    return _images(grad, x.size(1), x.shape[2:]), x.new_empty(weight.shape)
 
 
 def _images(like: Tensor, channels: int, size) -> Tensor:

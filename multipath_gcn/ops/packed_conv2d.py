@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Padding, Pair
-from multipath_gcn.ops.conv_dispatch import frozen_stock_conv2d, stock_reason
+from multipath_gcn.ops.conv_dispatch import plan
 from multipath_gcn.ops.conv_geometry import DTYPES, geometry_of, options_of
 from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
 from multipath_gcn.ops.native import OPS
+from multipath_gcn.ops.stock_conv2d import frozen_stock_conv2d
 
 PACK = OPS.grouped_conv2d_pack.default
 PACKED = OPS.grouped_conv2d_packed.default
@@ -91,7 +92,7 @@ class PackedConv2d:
 
     def _planned(self, x: Tensor) -> Tensor:
         of = geometry_of(x.shape, self.weight.shape, *self.arguments)
-        stock = stock_reason("y", x, self.weight, of, self.weight.shape[2:]) is not None
+        stock = plan(x, self.weight, of).stock["y"] is not None
         if len(self._plans) == MOST_PLANS:
             self._plans.clear()
         way = frozen_stock_conv2d(x, self.weight, self.bias, of, self.relu) if stock else None

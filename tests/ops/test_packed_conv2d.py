@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from multipath_gcn.ops import PackedConv2d, conv_dispatch, grouped_conv2d, packed_conv2d, prepack_conv2d
+from multipath_gcn.ops import PackedConv2d, conv_geometry, grouped_conv2d, packed_conv2d, prepack_conv2d, stock_conv2d
 
 FORMATS = (torch.contiguous_format, torch.channels_last)
 # channels, filters, groups, height, width, kernel, stride, padding, dilation: every kernel, in both formats
@@ -66,14 +66,14 @@ def test_holds_copies_and_forgets_plans(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("case", CASES, ids=str)
 @torch.no_grad()
-def test_where_pytorchs_operator_computes(case, dtype, memory_format, monkeypatch):
-    monkeypatch.setattr(packed_conv2d, "stock_reason", lambda *args: "a test")
+def test_where_pytorchs_operator_computes(case, dtype, memory_format, stock_computes):
+    stock_computes("y")
     x, weight, bias, geometry = problem(case, dtype)
     x = x.contiguous(memory_format=memory_format)
-    of = conv_dispatch.geometry(x, weight, bias, *geometry)
+    of = conv_geometry.geometry(x, weight, bias, *geometry)
     for b, activation in ((None, None), (bias, "relu")):
         packed = prepack_conv2d(weight, b, *geometry, activation)
-        wanted = conv_dispatch.stock_conv2d(x, weight, b, of, activation is not None)
+        wanted = stock_conv2d.stock_conv2d(x, weight, b, of, activation is not None)
         tolerance = 2e-2 if dtype is torch.bfloat16 else 1e-4
         torch.testing.assert_close(packed(x), wanted, rtol=tolerance, atol=tolerance * wanted.abs().max().item())
         assert packed(x).stride() == wanted.stride()

@@ -44,6 +44,14 @@ def grouped_conv2d_weight_grad(grad, x, kernel_size, stride, padding, dilation, 
     return torch.nn.grad.conv2d_weight(x_padded, shape, grad.to(wide), stride, 0, dilation, groups).to(x.dtype)
 
 
+def grouped_conv2d_gradients(grad, x, weight, stride, padding, dilation, groups) -> tuple[Tensor, Tensor]:
+    of = stride, padding, dilation, groups
+    return (
+        grouped_conv2d_input_grad(grad, weight, x.shape[2:], *of),
+        grouped_conv2d_weight_grad(grad, x, weight.shape[2:], *of),
+    )
+
+
 def grouped_conv2d_pack(weight, stride, padding, dilation, groups, relu) -> Tensor:
     """Sizes and options as numbers, then the weight: float64 holds all of them exactly."""
     header = [*weight.shape, *stride, *padding, *dilation, groups, relu]
