@@ -62,7 +62,7 @@ Tensor grouped_conv2d(const Tensor& x, const Tensor& weight, const std::optional
     std::vector<Accumulator<T>> wide;
     if (bias) wide = widened<T>(*bias);
     const Weight<T> taps(weight);
-    run<T>({forward_pass(shape), images_of<const T>(x), images_of<T>(y), {taps.data(), weight_strides(shape, false)},
+    run<T>({{forward_pass(shape)}, images_of<const T>(x), images_of<T>(y), {taps.data(), weight_strides(shape, false)},
             bias ? wide.data() : nullptr, relu});
   });
   return y;
@@ -81,8 +81,8 @@ Tensor input_grad(const Tensor& grad, const Tensor& weight, std::vector<int64_t>
   dispatch(grad.scalar_type(), "grouped_conv2d_input_grad", [&](auto element) {
     using T = decltype(element);
     const Weight<T> taps(weight);
-    for (const ConvPass& pass : input_grad_passes(shape))
-      run<T>({pass, images_of<const T>(grad), images_of<T>(dx), {taps.data(), weight_strides(shape, true)}, nullptr, false});
+    run<T>({input_grad_passes(shape), images_of<const T>(grad), images_of<T>(dx), {taps.data(), weight_strides(shape, true)},
+            nullptr, false});
   });
   return dx;
 }
@@ -196,7 +196,7 @@ Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::o
     if (bias) wide = widened<T>(*bias);
     const A* const weight = reinterpret_cast<const A*>(memory + kHeaderBytes);
     const int64_t plain = header.weight[0] * header.weight[1] * header.weight[2] * header.weight[3];
-    run<T>({forward_pass(shape), images_of<const T>(x), images_of<T>(y), {weight, weight_strides(shape, false)},
+    run<T>({{forward_pass(shape)}, images_of<const T>(x), images_of<T>(y), {weight, weight_strides(shape, false)},
             bias ? wide.data() : nullptr, header.relu != 0, weight + plain});
   });
   return y;
@@ -213,10 +213,10 @@ std::string kernel(const Tensor& x, std::vector<int64_t> weight_size, std::vecto
     if (place == "weight")
       name = way_name(ConvolutionWeightGrad<T>(forward_pass(shape), images_of<const T>(x), images_of<const T>(y), nullptr).way());
     else if (place == "x")
-      name = way_name(Convolution<T>(input_grad_passes(shape).front(), images_of<const T>(y), images_of<T>(x),
+      name = way_name(Convolution<T>(input_grad_passes(shape), images_of<const T>(y), images_of<T>(x),
                                      {nullptr, weight_strides(shape, true)}, nullptr, false).way());
     else
-      name = way_name(Convolution<T>(forward_pass(shape), images_of<const T>(x), images_of<T>(y),
+      name = way_name(Convolution<T>({forward_pass(shape)}, images_of<const T>(x), images_of<T>(y),
                                      {nullptr, weight_strides(shape, false)}, nullptr, false).way());
   });
   return name;

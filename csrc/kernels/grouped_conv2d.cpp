@@ -14,6 +14,7 @@ constexpr int64_t kTapeBytes = 192 << 10, kLaneBytes = 128 << 10;
 constexpr int64_t kSlack = 16;    // vectors that may be read past the last position
 constexpr int64_t kBandBytes = 24 << 10;
 constexpr int64_t kFewTasks = 16, kFewBlocks = 4;
+constexpr int64_t kTurn = 8;
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
@@ -124,8 +125,9 @@ template <typename T>
 ConvWay chosen_way(const ConvPass& pass, const Images<const T>& x, const Images<T>& y) {
   const int64_t lanes = conv_kernels<T>().lanes, width = pass.size[1];
   const bool full = fills(width, lanes), few = pass.filters <= kConvFilters;
+  const bool pairs = pass.step[1] == 2 && pass.filters <= 2 * kConvFilters;
   const bool rows = possible(ConvWay::rows, pass, x, y), by_lanes = possible(ConvWay::lanes, pass, x, y);
-  if (rows && few && (full || !by_lanes)) return ConvWay::rows;
+  if (rows && (full ? few || pairs : few && !by_lanes)) return ConvWay::rows;
   return by_lanes ? ConvWay::lanes : ConvWay::tape;
 }
 
@@ -141,23 +143,60 @@ bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const
          ((x.channel_stride == 1 && y.channel_stride == 1) || (in_rows && whole));
 }
 
-template <typename T>
-Convolution<T>::Convolution(ConvPass pass, const Images<const T>& x, const Images<T>& y, const ConvWeight<A>& weight,
-                            const A* bias, bool relu, const A* packed, std::optional<ConvWay> way)
-    : pass_(std::move(pass)), way_(way ? *way : chosen_way(pass_, x, y)) {
-  const int64_t lanes = conv_kernels<T>().lanes;
-  job_ = {&pass_, x, y, weight, bias, relu, 0, &tape_, &blocks_, packed};
-  int64_t columns = x.batch * pass_.groups;  // of tasks
-  if (way_ == ConvWay::rows) {
-    job_.rows = rows_of_a_task(pass_, x.batch, x.width, sizeof(T));
-  } else if (way_ == ConvWay::lanes) {
-    blocks_ = lane_blocks(pass_, sizeof(A), lanes);
-    job_.rows = blocks_.rows, columns = x.batch * blocks_.count;
-  } else {
-    tape_ = tape_of(pass_, weight.stride, sizeof(A), lanes);
-    job_.rows = tape_.rows;
+namespace {
+
+// Of the passes of a stride of two over columns, neighbours become one.
+std::vector<ConvPass> paired(const std::vector<ConvPass>& passes) {
+  std::vector<ConvPass> pairs;
+  for (const ConvPass& pass : passes) {
+    if (pass.step[1] != 2 || pass.first[1] == 0) {
+      pairs.push_back(pass);
+      continue;
+    }
+    std::map<int64_t, std::pair<int64_t, int64_t>> entries;  // by offset
+    for (const Step& s : pairs.back().steps[1]) entries[s.offset] = {s.k, -1};
+    for (const Step& s : pass.steps[1]) entries.try_emplace(s.offset, -1, -1).first->second.second = s.k;
+    pairs.back().steps[1].clear();
+    for (const auto& [offset, k] : entries) pairs.back().steps[1].push_back({k.first, offset}), pairs.back().beside.push_back(k.second);
   }
-  tasks_ = columns * job_.bands();
+  return pairs;
+}
+
+}  // namespace
+
+template <typename T>
+Convolution<T>::Convolution(std::vector<ConvPass> passes, const Images<const T>& x, const Images<T>& y,
+                            const ConvWeight<A>& weight, const A* bias, bool relu, const A* packed, std::optional<ConvWay> way)
+    : way_(way ? *way : chosen_way(passes.front(), x, y)) {
+  const int64_t lanes = conv_kernels<T>().lanes;
+  if (way_ == ConvWay::rows) passes = paired(passes);
+  parts_.resize(passes.size());
+  int64_t columns = x.batch * passes.front().groups, rows = passes.front().size[0];  // of tasks
+  if (way_ == ConvWay::rows) rows = rows_of_a_task(passes.front(), x.batch, x.width, sizeof(T));
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    Part& part = parts_[i];
+    part.pass = std::move(passes[i]);
+    if (way_ == ConvWay::lanes) {
+      part.blocks = lane_blocks(part.pass, sizeof(A), lanes);
+      rows = std::min(rows, part.blocks.rows), columns = x.batch * part.blocks.count;
+    } else if (way_ == ConvWay::tape) {
+      part.tape = tape_of(part.pass, weight.stride, sizeof(A), lanes);
+      rows = std::min(rows, part.tape.rows);
+    }
+  }
+  const int64_t bands = ceil_div(parts_.front().pass.size[0], rows);  // the first pass has the most rows
+  for (Part& part : parts_)
+    part.job = {&part.pass, x, y, weight, bias, relu, rows, bands, &part.tape, &part.blocks, packed};
+  tasks_ = columns * bands;
+}
+
+// Passes take turns at a few tasks, whose source is in the cache by then.
+template <typename T>
+void Convolution<T>::run(int64_t begin, int64_t end) const {
+  const auto kernel = conv_kernels<T>().run[static_cast<int>(way_)];
+  const int64_t some = parts_.size() > 1 ? kTurn : end - begin;
+  for (; begin < end; begin += some)
+    for (const Part& part : parts_) kernel(part.job, begin, std::min(end, begin + some));
 }
 
 template <typename T>

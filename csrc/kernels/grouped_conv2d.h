@@ -33,7 +33,7 @@ struct ConvShape {
   int64_t in[2], out[2];
 };
 
-// Along one dimension: output i meets entry k of the weight at place i read_step + offset of the source.
+// Along one dimension: output i meets entry k of the weight at place i read_step + offset of the source. k of -1: no entry.
 struct Step {
   int64_t k, offset;
 };
@@ -42,7 +42,8 @@ struct Step {
 struct ConvPass {
   int64_t groups, channels, filters;  // of a group: of the source, and of the result
   int64_t size[2], first[2], step[2], read_step[2];
-  std::vector<Step> steps[2];  // by offset
+  std::vector<Step> steps[2];    // by offset
+  std::vector<int64_t> beside;  // if any: the k of the columns beside these, at column first[1] + 1 + j step[1], by steps[1]
 
   int64_t least(int d) const { return steps[d].empty() ? 0 : steps[d].front().offset; }
   int64_t reach(int d) const { return steps[d].empty() ? 0 : steps[d].back().offset - steps[d].front().offset; }
@@ -95,12 +96,10 @@ struct ConvJob {
   ConvWeight<A> weight;
   const A* bias;  // [groups filters] or null
   bool relu;
-  int64_t rows;        // of a task
+  int64_t rows, bands;        // rows of a task; bands of so many rows
   const Tape* tape;           // of that way
   const LaneBlocks* blocks;   // of that way
   const A* packed;            // all blocks' weights, or null
-
-  int64_t bands() const { return (pass->size[0] + rows - 1) / rows; }
 };
 
 // weight_grad[g, k, tap] = sum over outputs p of grad[k, p] x[p met by tap]
@@ -130,26 +129,29 @@ struct ConvKernels {
 template <typename T>
 const ConvKernels<T>& conv_kernels();  // of the chosen instruction set
 
-// A pass, ready to be run by any number of threads: the result is the same.
+// Passes over one source, ready to be run by any number of threads: the result is the same.
 template <typename T>
 class Convolution {
  public:
   using A = Accumulator<T>;
   // way: the one to take, which must be possible; the rule's by default.
-  Convolution(ConvPass pass, const Images<const T>& x, const Images<T>& y, const ConvWeight<A>& weight, const A* bias, bool relu,
-              const A* packed = nullptr, std::optional<ConvWay> way = std::nullopt);
+  Convolution(std::vector<ConvPass> passes, const Images<const T>& x, const Images<T>& y, const ConvWeight<A>& weight,
+              const A* bias, bool relu, const A* packed = nullptr, std::optional<ConvWay> way = std::nullopt);
   Convolution(const Convolution&) = delete;
 
   ConvWay way() const { return way_; }
   int64_t tasks() const { return tasks_; }
-  void run(int64_t begin, int64_t end) const { conv_kernels<T>().run[static_cast<int>(way_)](job_, begin, end); }
+  void run(int64_t begin, int64_t end) const;
 
  private:
-  ConvPass pass_;
-  Tape tape_;
-  LaneBlocks blocks_;
-  ConvJob<T> job_;
+  struct Part {
+    ConvPass pass;
+    Tape tape;
+    LaneBlocks blocks;
+    ConvJob<T> job;  // of the three above
+  };
   ConvWay way_;
+  std::vector<Part> parts_;
   int64_t tasks_;
 };
 

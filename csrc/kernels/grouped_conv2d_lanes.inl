@@ -277,7 +277,7 @@ ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t ta
   const ConvPass& pass = *job.pass;
   const LaneBlocks& blocks = *job.blocks;
   LaneWork<T> work(pass, blocks);
-  const int64_t bands = job.bands();
+  const int64_t bands = job.bands;
   // Blocks of channels-last images read parts of the same lines: they take turns at a band while it is in the cache. Of planar
   // images a block reads planes of its own: it keeps its weights at hand.
   const bool block_by_block = job.x.channel_stride != 1, last = job.y.channel_stride == 1;
@@ -288,6 +288,7 @@ ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t ta
     const int64_t n = block_by_block ? task / bands % job.x.batch : task / (blocks.count * bands);
     const int64_t row = (block_by_block ? task % bands : task / blocks.count % bands) * job.rows;
     const int64_t rows = std::min(job.rows, pass.size[0] - row);
+    if (rows <= 0) continue;
     const LaneBlock<A> block(pass, blocks, b);
     const int64_t place = block_by_block ? 0 : b;
     if (!job.packed && held[place] != b) pack_lanes(job, b, packed.data() + place * blocks.packed), held[place] = b;

@@ -138,7 +138,7 @@ ISA_INLINE void any_kernel(const ConvJob<T>& job, const RowsSource<T>& of, const
   }
 }
 
-enum class RowsKernel { three_by_three, any, any_second };  // the last one reads every second column
+enum class RowsKernel { three_by_three, any, any_second, pairs };  // any_second reads every second column, pairs: below
 
 template <int K, int N, int V, RowsKernel KERNEL, typename T>
 ISA_TARGET void row_tile(const ConvJob<T>& job, const RowsSource<T>& of, const RowMasks<Accumulator<T>>& masks, int64_t first_row,
@@ -180,12 +180,20 @@ ISA_INLINE void row_tiles(const ConvJob<T>& job, const RowsSource<T>& of, const 
       row_tile<K, N1, 1, KERNEL>(job, of, masks, first_row + i, std::min<int64_t>(N1, rows - i), vectors - 1);
 }
 
+#include "grouped_conv2d_row_pairs.inl"
+
 template <typename A>
 ISA_INLINE void pack_rows(const ConvPass& pass, const A* weight, const WeightStrides& stride, int64_t filters, A* packed) {
   for (int64_t c = 0; c < pass.channels; ++c)
     for (const Step& r : pass.steps[0])
-      for (const Step& s : pass.steps[1])
-        for (int64_t k = 0; k < filters; ++k) *packed++ = weight[c * stride.channel + r.k * stride.row + s.k + k * stride.filter];
+      for (size_t s = 0; s < pass.steps[1].size(); ++s) {
+        const A* const from = weight + c * stride.channel + r.k * stride.row;
+        const auto entries = [&](int64_t entry) {
+          for (int64_t k = 0; k < filters; ++k) *packed++ = entry < 0 ? A{0} : from[entry + k * stride.filter];
+        };
+        entries(pass.steps[1][s].k);
+        if (!pass.beside.empty()) entries(pass.beside[s]);
+      }
 }
 
 template <RowsKernel KERNEL, typename T>
@@ -194,12 +202,14 @@ ISA_TARGET void conv_rows_by(const ConvJob<T>& job, int64_t task_begin, int64_t 
   const ConvPass& pass = *job.pass;
   const RowMasks<A> masks(pass, job.x.width);
   const int64_t taps = pass.channels * static_cast<int64_t>(pass.steps[0].size() * pass.steps[1].size());
+  constexpr int64_t most = KERNEL == RowsKernel::pairs ? kPairFilters : kConvFilters;
   const std::vector<T> zeros(job.x.width);
   std::vector<A> packed(taps * kConvFilters);
-  const int64_t bands = job.bands(), parts = (pass.filters + kConvFilters - 1) / kConvFilters;
+  const int64_t bands = job.bands, parts = (pass.filters + most - 1) / most;
   for (int64_t task = task_begin; task < task_end; ++task) {
     const int64_t n = task / (pass.groups * bands), g = task / bands % pass.groups, row = task % bands * job.rows;
     const int64_t rows = std::min(job.rows, pass.size[0] - row);
+    if (rows <= 0) continue;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t f = pass.filters * part / parts, filters = pass.filters * (part + 1) / parts - f;
       const int64_t filter = g * pass.filters + f;
@@ -208,7 +218,10 @@ ISA_TARGET void conv_rows_by(const ConvJob<T>& job, int64_t task_begin, int64_t 
       const RowsSource<T> of{job.x.data + n * job.x.batch_stride + g * pass.channels * job.x.channel_stride,
                              job.y.data + n * job.y.batch_stride + filter * job.y.channel_stride, zeros.data(), packed.data(),
                              job.bias ? job.bias + filter : nullptr};
-      switch (filters) {
+      if constexpr (KERNEL == RowsKernel::pairs) {
+        filters == 1 ? pair_tiles<1>(job, of, masks, row, rows) : pair_tiles<2>(job, of, masks, row, rows);
+        continue;
+      } else switch (filters) {
         case 1: row_tiles<1, KERNEL>(job, of, masks, row, rows); break;
         case 2: row_tiles<2, KERNEL>(job, of, masks, row, rows); break;
         case 3: row_tiles<3, KERNEL>(job, of, masks, row, rows); break;
@@ -222,6 +235,7 @@ template <typename T>
 ISA_TARGET void conv_rows(const ConvJob<T>& job, int64_t task_begin, int64_t task_end) {
   const ConvPass& pass = *job.pass;
   const bool three = pass.steps[0].size() == 3 && pass.steps[1].size() == 3 && pass.reach(0) == 2 && pass.reach(1) == 2;
+  if (!pass.beside.empty()) return conv_rows_by<RowsKernel::pairs>(job, task_begin, task_end);
   if (pass.read_step[1] == 2) return conv_rows_by<RowsKernel::any_second>(job, task_begin, task_end);
   if (three && pass.read_step[0] == 1) return conv_rows_by<RowsKernel::three_by_three>(job, task_begin, task_end);
   conv_rows_by<RowsKernel::any>(job, task_begin, task_end);

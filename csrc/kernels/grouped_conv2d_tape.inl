@@ -131,13 +131,14 @@ ISA_TARGET void conv_tape(const ConvJob<T>& job, int64_t task_begin, int64_t tas
   const ConvPass& pass = *job.pass;
   const Tape& tape = *job.tape;
   const WeightStrides& stride = job.weight.stride;
-  const int64_t bands = job.bands(), line_size = (tape.rows * tape.pitch + L - 1) / L * L + L;
+  const int64_t bands = job.bands, line_size = (tape.rows * tape.pitch + L - 1) / L * L + L;
   const std::unique_ptr<A[]> memory(new A[tape.size + kConvFilters * line_size]);  // what no row fills, no output needs
   A* const source = memory.get();
   A* const line = source + tape.size;
   for (int64_t task = task_begin; task < task_end; ++task) {
-    const int64_t n = task / (pass.groups * bands), g = task / bands % pass.groups, first_row = task % bands * tape.rows;
-    const int64_t rows = std::min(tape.rows, pass.size[0] - first_row);
+    const int64_t n = task / (pass.groups * bands), g = task / bands % pass.groups, first_row = task % bands * job.rows;
+    const int64_t rows = std::min(job.rows, pass.size[0] - first_row);
+    if (rows <= 0) continue;
     const int64_t vectors = ((rows - 1) * tape.pitch + pass.size[1] + L - 1) / L;
     fill_tape(pass, tape, job.x, n, g, first_row, rows, source);
     for (int64_t f = 0; f < pass.filters; f += kConvFilters) {

@@ -219,6 +219,15 @@ ISA_INLINE Vec<A> permute(Vec<A> v, typename VectorOf<A>::mask from) {
   return __builtin_shuffle(v, from);
 }
 
+// Lanes FROM, FROM + 1, ... of a and b by turns.
+template <typename A, int FROM>
+ISA_INLINE Vec<A> weave(Vec<A> a, Vec<A> b) {
+  typename VectorOf<A>::mask m{};
+#pragma GCC unroll 16
+  for (int l = 0; l < kLanes<A>; ++l) m[l] = FROM + l / 2 + (l % 2) * kLanes<A>;
+  return __builtin_shuffle(a, b, m);
+}
+
 // Of every pair of blocks of S lanes: low keeps a's first and takes b's first, high keeps b's second and takes a's second.
 template <typename A, int S, bool High>
 ISA_INLINE Vec<A> exchange(Vec<A> a, Vec<A> b) {

@@ -53,7 +53,7 @@ void grouped_conv2d(const Array<T>& x_, const Array<T>& weight, const std::optio
   const Images<const T> in = images_of<const T>(x);
   const Images<T> out = images_of<T>(y);
   const py::gil_scoped_release release;
-  const Convolution<T> convolution(forward_pass(shape), in, out, {taps.data(), weight_strides(shape, false)},
+  const Convolution<T> convolution({forward_pass(shape)}, in, out, {taps.data(), weight_strides(shape, false)},
                                    bias ? wide_bias.data() : nullptr, relu);
   Threads{count}(convolution.tasks(), 1, [&](int64_t begin, int64_t end) { convolution.run(begin, end); });
 }

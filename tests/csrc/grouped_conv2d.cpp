@@ -72,9 +72,9 @@ struct ConvProblem {
     return ways[random(0, static_cast<int64_t>(ways.size()) - 1)];
   }
 
-  void run(const ConvPass& pass, const Images<T>& x, const A* weight, bool transposed, const A* bias, bool relu, const Images<T>& y) const {
-    const ConvWay way = one_of(pass, as_const(x), y);
-    const Convolution<T> convolution(pass, as_const(x), y, {weight, weight_strides(s, transposed)}, bias, relu, nullptr, way);
+  void run(const std::vector<ConvPass>& passes, const Images<T>& x, const A* weight, bool transposed, const A* bias, bool relu, const Images<T>& y) const {
+    const ConvWay way = one_of(passes.front(), as_const(x), y);
+    const Convolution<T> convolution(passes, as_const(x), y, {weight, weight_strides(s, transposed)}, bias, relu, nullptr, way);
     const int64_t middle = random(0, convolution.tasks());
     convolution.run(0, middle);
     convolution.run(middle, convolution.tasks());
@@ -90,8 +90,8 @@ struct ConvProblem {
     std::vector<A> bias(filters);
     for (A& v : bias) v = static_cast<A>(random(-3, 3));
     const bool relu = random(0, 1) == 1;
-    run(forward_pass(s), x, w.data(), false, bias.data(), relu, y);
-    for (const ConvPass& pass : input_grad_passes(s)) run(pass, dy, w.data(), true, nullptr, false, dx);
+    run({forward_pass(s)}, x, w.data(), false, bias.data(), relu, y);
+    run(input_grad_passes(s), dy, w.data(), true, nullptr, false, dx);
     std::vector<A> dw(w.size());
     const ConvWay way = one_of(forward_pass(s), as_const(x), as_const(dy));
     const ConvolutionWeightGrad<T> gradient(forward_pass(s), as_const(x), as_const(dy), dw.data(), way);
