@@ -104,21 +104,21 @@ _known_plan = lru_cache(maxsize=1024)(_plan)
 
 
 def _depthwise(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
-    if last and not strided and place != "x" and batch * pixels * groups > (150_000 if place == "y" else 250_000):
+    if last and not strided and batch * pixels * groups > (150_000 if place == "y" else 250_000):
         return "oneDNN streams large channels-last images through depthwise filters faster"
     return None
 
 
 def _grouped(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
     narrow = batch > 1 and pixels <= 100  # many small images: oneDNN's blocked layout is filled, ours is not
+    small = 64 if batch * pixels <= (100 if last else 200) else 32 if batch == 1 and not last else 0
     if place == "y":
         few = 4 if last and strided and batch > 1 else 8 if narrow or last or strided else 16
-        small = 0 if strided and last else 64 if batch * pixels <= 200 else 32 if batch == 1 and not last else 0
     elif place == "x":
-        few = 4 if strided and batch > 1 else 16
-        small = 64 if batch * pixels <= 200 else 32 if batch == 1 else 0
+        few = (4 if batch == 1 else 2) if last and strided else 8 if narrow else 16
     else:
-        few = 8 if last and batch > 1 and pixels <= 200 else 16
+        few = 16 if batch == 1 or not last else 4 if strided else 8 if pixels <= 200 else 16
+    if place == "weight" or (last and strided):
         small = 0
     if channels <= max(few, small):
         return None
@@ -126,12 +126,9 @@ def _grouped(place, channels, filters, strided, last, batch, pixels, groups) -> 
 
 
 def _grouped_bfloat16(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
-    by_place = {
-        "y": 2 if strided else 4,
-        "x": 2 if strided else 8 if last else 4,
-        "weight": 4 if last and strided else 8,
-    }
-    most = by_place[place]
+    most = 2 if strided else 4
+    if place == "weight":
+        most = 4 if last and strided else 8
     return None if channels <= most else f"oneDNN multiplies pairs of bfloat16 at once, {channels} channels a group"
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from multipath_gcn.conv_geometry import Geometry
+from multipath_gcn.ops.reference.channel_transform import memory_format
 
 
 def stock_conv2d(x, weight, bias, of: Geometry, relu: bool) -> Tensor:
@@ -42,10 +43,11 @@ def stock_gradients(grad, x: Tensor | None, weight: Tensor | None, of: Geometry,
     top, bottom, left, right = of.sides
     even = top == bottom and left == right
     wanted = weight is not None, x is not None
-    # What is not given serves for its shape alone.
+    # What is not given serves for its shape alone, and x for its memory format: the operator goes by it.
     if x is None:
         padded = size if even else (size[0] + top + bottom, size[1] + left + right)
-        x = grad.new_empty(()).expand(grad.size(0), weight.size(1) * of.groups, *padded)
+        shape = grad.size(0), weight.size(1) * of.groups, *padded
+        x = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=memory_format(grad, 1))
     elif not even:
         x = F.pad(x, (left, right, top, bottom))
     if weight is None:
