@@ -110,19 +110,21 @@ def _depthwise(place, channels, filters, strided, last, batch, pixels, groups) -
 
 
 def _grouped(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
-    narrow = batch > 1 and pixels <= 100  # many small images: oneDNN's blocked layout is filled, ours is not
-    small = 64 if batch * pixels <= (100 if last else 200) else 32 if batch == 1 and not last else 0
-    if place == "y":
-        few = 4 if last and strided and batch > 1 else 8 if narrow or last or strided else 16
-    elif place == "x":
-        few = (4 if batch == 1 else 2) if last and strided else 8 if narrow else 16
-    else:
-        few = 16 if batch == 1 or not last else 4 if strided else 8 if pixels <= 200 else 16
-    if place == "weight" or (last and strided):
-        small = 0
-    if channels <= max(few, small):
-        return None
-    return f"oneDNN multiplies {channels} channels a group faster"
+    if groups == 1 and channels < 16 <= filters and place != "x" and (filters >= 32 or last or place == "weight"):
+        return "oneDNN has kernels of its own for the first layer of a network, few channels and many filters"
+    many = batch > 1 and pixels <= 200  # small images: oneDNN's blocked layout is filled, ours is not
+    few = 16
+    if place == "y" and last:
+        few = 4 if strided and batch * pixels > 500 else 16 if batch * pixels <= 200 else 8
+    elif place == "weight" and last and batch > 1:
+        few = 4 if strided else 8 if many else 16
+    elif place == "x" and last and strided:
+        few = 4 if batch == 1 else 2
+    elif place != "weight" and many:
+        few = 8
+    if batch == 1 and not last and place != "weight":
+        few = 64 if pixels <= 200 else 32
+    return None if channels <= few else f"oneDNN multiplies {channels} channels a group faster"
 
 
 def _grouped_bfloat16(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
