@@ -66,8 +66,8 @@ class Packed(nn.Module):
         bias, activation = conv.bias.detach(), "relu" if conv.relu else None
         self.call = peers.packed(conv.weight.detach(), bias, geometry, activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.call(x)
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        return self.call(x, residual)
 
 
 class Block(nn.Module):
@@ -93,11 +93,25 @@ def network(groups: Callable[[int], int], stages=STAGES, classes: int = 1000) ->
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)).eval()
 
 
-def ours(tree: nn.Module) -> nn.Module:
+class PackedBlock(nn.Module):
+    """What `Block` computes, its sum and ReLU in the store of the second convolution."""
+
+    def __init__(self, block: Block):
+        super().__init__()
+        block.second.relu = True
+        self.first, self.second, self.shortcut = (ours_of(child) for child in block.children())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x), self.shortcut(x))
+
+
+def ours_of(module: nn.Module) -> nn.Module:
+    return Packed(module) if isinstance(module, Conv) else PackedBlock(module) if isinstance(module, Block) else module
+
+
+def ours(tree: nn.Sequential) -> nn.Sequential:
     """The tree with every convolution packed, the dense ones too: as GroupedConv2d.prepack does it."""
-    for name, child in tree.named_children():
-        setattr(tree, name, Packed(child) if isinstance(child, Conv) else ours(child))
-    return tree
+    return nn.Sequential(*map(ours_of, tree)).eval()
 
 
 def onnx(tree: nn.Module, x: Tensor) -> bytes:

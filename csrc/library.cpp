@@ -27,7 +27,7 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   m.def("grouped_conv2d_gradients(Tensor grad, Tensor x, Tensor weight, " CONV ") -> (Tensor, Tensor)");  // both
   // The same forward for weights rearranged once, together with all that is known of the convolution
   m.def("grouped_conv2d_pack(Tensor weight, " CONV ", bool relu) -> Tensor");
-  m.def("grouped_conv2d_packed(Tensor x, Tensor packed, Tensor? bias) -> Tensor");
+  m.def("grouped_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual) -> Tensor");
   // Which kernel computes y ("y"), its gradient by x ("x") or by the weight ("weight")
   m.def("grouped_conv2d_kernel(Tensor x, int[] weight_size, " CONV ", str place) -> str");
 

@@ -173,7 +173,19 @@ Tensor pack(const Tensor& weight, std::vector<int64_t> stride, std::vector<int64
   return packed;
 }
 
-Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias) {
+// Images that lie as y does.
+Tensor like_output(const Tensor& residual, const Tensor& y) {
+  check_like("residual", residual, y);
+  STD_TORCH_CHECK(sizes_of(residual) == sizes_of(y), "residual must have shape ", shape_text(y), ", got ", shape_text(residual));
+  bool alike = true;
+  for (int64_t d = 0; d < 4; ++d) alike = alike && (y.size(d) <= 1 || residual.stride(d) == y.stride(d));
+  if (alike) return residual;
+  Tensor copy = torch::stable::empty_like(y);
+  return torch::stable::copy_(copy, residual);
+}
+
+Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias,
+                             const std::optional<Tensor>& residual) {
   check_images("x", x);
   STD_TORCH_CHECK(packed.is_cpu() && packed.scalar_type() == ScalarType::Byte && packed.is_contiguous() &&
                       packed.numel() >= kHeaderBytes,
@@ -186,6 +198,7 @@ Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::o
                                      listed(header.padding, 4), listed(header.dilation, 2), header.groups);
   check_conv_bias(bias, x, header.weight[0]);
   Tensor y = empty_images(x, {x.size(0), header.weight[0], shape.out[0], shape.out[1]});
+  const std::optional<Tensor> added = residual ? std::optional<Tensor>(like_output(*residual, y)) : std::nullopt;
   if (y.numel() == 0) return y;
   dispatch(x.scalar_type(), "grouped_conv2d_packed", [&](auto element) {
     using T = decltype(element);
@@ -197,7 +210,8 @@ Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::o
     const A* const weight = reinterpret_cast<const A*>(memory + kHeaderBytes);
     const int64_t plain = header.weight[0] * header.weight[1] * header.weight[2] * header.weight[3];
     run<T>({{forward_pass(shape)}, images_of<const T>(x), images_of<T>(y), {weight, weight_strides(shape, false)},
-            bias ? wide.data() : nullptr, header.relu != 0, weight + plain});
+            bias ? wide.data() : nullptr, header.relu != 0, weight + plain, std::nullopt,
+            added ? static_cast<const T*>(added->const_data_ptr()) : nullptr});
   });
   return y;
 }

@@ -166,7 +166,8 @@ std::vector<ConvPass> paired(const std::vector<ConvPass>& passes) {
 
 template <typename T>
 Convolution<T>::Convolution(std::vector<ConvPass> passes, const Images<const T>& x, const Images<T>& y,
-                            const ConvWeight<A>& weight, const A* bias, bool relu, const A* packed, std::optional<ConvWay> way)
+                            const ConvWeight<A>& weight, const A* bias, bool relu, const A* packed, std::optional<ConvWay> way,
+                            const T* residual)
     : way_(way ? *way : chosen_way(passes.front(), x, y)) {
   const int64_t lanes = conv_kernels<T>().lanes;
   if (way_ == ConvWay::rows) passes = paired(passes);
@@ -186,7 +187,7 @@ Convolution<T>::Convolution(std::vector<ConvPass> passes, const Images<const T>&
   }
   const int64_t bands = ceil_div(parts_.front().pass.size[0], rows);  // the first pass has the most rows
   for (Part& part : parts_)
-    part.job = {&part.pass, x, y, weight, bias, relu, rows, bands, &part.tape, &part.blocks, packed};
+    part.job = {&part.pass, x, y, weight, bias, relu, rows, bands, &part.tape, &part.blocks, packed, residual};
   tasks_ = columns * bands;
 }
 

@@ -1,6 +1,6 @@
 // Grouped 2-d convolution and its gradients on raw pointers, without threads of their own.
 //
-//   y[n, g K + k, i, j] = relu(bias[g K + k] + sum_{c < C, r < R, s < S} weight[g K + k, c, r, s]
+//   y[n, g K + k, i, j] = relu(bias[g K + k] + residual[n, g K + k, i, j] + sum_{c < C, r < R, s < S} weight[g K + k, c, r, s]
 //                              x[n, g C + c, i stride_h + r dilation_h - padding_h, j stride_w + s dilation_w - padding_w])
 //
 // with C channels and K filters a group, and 0 for what lies outside of x. The gradient by x is the same sum over the gradient
@@ -100,6 +100,7 @@ struct ConvJob {
   const Tape* tape;           // of that way
   const LaneBlocks* blocks;   // of that way
   const A* packed;            // all blocks' weights, or null
+  const T* residual;          // images that lie as y does, or null
 };
 
 // weight_grad[g, k, tap] = sum over outputs p of grad[k, p] x[p met by tap]
@@ -136,7 +137,8 @@ class Convolution {
   using A = Accumulator<T>;
   // way: the one to take, which must be possible; the rule's by default.
   Convolution(std::vector<ConvPass> passes, const Images<const T>& x, const Images<T>& y, const ConvWeight<A>& weight,
-              const A* bias, bool relu, const A* packed = nullptr, std::optional<ConvWay> way = std::nullopt);
+              const A* bias, bool relu, const A* packed = nullptr, std::optional<ConvWay> way = std::nullopt,
+              const T* residual = nullptr);
   Convolution(const Convolution&) = delete;
 
   ConvWay way() const { return way_; }

@@ -167,11 +167,12 @@ ISA_INLINE void any_columns(const LaneTaps<A>& taps, int64_t first, Vec<A> (&sum
   }
 }
 
-// Vectors over channels become pixels of consecutive memory per channel.
+// Vectors over channels become pixels of consecutive memory per channel; a residual lies as these do.
 template <typename T>
-ISA_INLINE void off_line(const Accumulator<T>* line, int64_t count, T* to, int64_t channel_stride, int64_t channels) {
+ISA_INLINE void off_line(const ConvJob<T>& job, const Accumulator<T>* line, int64_t count, T* to, int64_t channels) {
   using A = Accumulator<T>;
   constexpr int L = kLanes<A>;
+  const int64_t channel_stride = job.y.channel_stride;
   for (int64_t p = 0; p < count; p += L, line += L * L, to += L) {
     const int64_t some = std::min<int64_t>(L, count - p);
     Vec<A> v[L] = {};
@@ -182,7 +183,9 @@ ISA_INLINE void off_line(const Accumulator<T>* line, int64_t count, T* to, int64
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i) {
       if (i >= channels) break;
-      some == L ? store(to + i * channel_stride, v[i]) : store_some(to + i * channel_stride, v[i], some);
+      T* const at = to + i * channel_stride;
+      if (job.residual) v[i] = finished(job, v[i], Vec<A>{}, at, 1, some);
+      some == L ? store(at, v[i]) : store_some(at, v[i], some);
     }
   }
 }
@@ -191,7 +194,7 @@ enum class LaneColumns { three, three_of_two, any, straight };  // three_of_two:
 
 constexpr int kLanePixels = kConvRegisters / 2;  // at once, at most
 
-template <int V, LaneColumns COLUMNS, typename T, typename Out>
+template <int V, LaneColumns COLUMNS, bool IN_PLACE, typename T, typename Out>
 ISA_INLINE void lane_pixels(const ConvJob<T>& job, const LaneTaps<Accumulator<T>>& taps, Vec<Accumulator<T>> bias, int64_t first,
                             Out* to, int64_t distance, int64_t lanes) {
   using A = Accumulator<T>;
@@ -201,37 +204,40 @@ ISA_INLINE void lane_pixels(const ConvJob<T>& job, const LaneTaps<Accumulator<T>
   else any_columns<V, COLUMNS == LaneColumns::any>(taps, first, sum);
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v) {
-    const Vec<A> value = finished(job, sum[v], bias);
-    lanes == kLanes<A> ? store(to + v * distance, value) : store_some(to + v * distance, value, lanes);
+    Out* const at = to + v * distance;
+    Vec<A> value = sum[v] + bias;
+    if (!job.residual) value = activated(job, value);
+    else if constexpr (IN_PLACE) value = finished(job, value, Vec<A>{}, at, 1, lanes);  // off_line does it otherwise
+    lanes == kLanes<A> ? store(at, value) : store_some(at, value, lanes);
   }
 }
 
-template <int V, LaneColumns COLUMNS, typename T, typename Out>
+template <int V, LaneColumns COLUMNS, bool IN_PLACE, typename T, typename Out>
 ISA_INLINE void lane_pixels_of(int64_t wanted, const ConvJob<T>& job, const LaneTaps<Accumulator<T>>& taps,
                                Vec<Accumulator<T>> bias, int64_t first, Out* to, int64_t distance, int64_t lanes) {
-  if (wanted == V) return lane_pixels<V, COLUMNS>(job, taps, bias, first, to, distance, lanes);
-  if constexpr (V > 1) lane_pixels_of<V - 1, COLUMNS>(wanted, job, taps, bias, first, to, distance, lanes);
+  if (wanted == V) return lane_pixels<V, COLUMNS, IN_PLACE>(job, taps, bias, first, to, distance, lanes);
+  if constexpr (V > 1) lane_pixels_of<V - 1, COLUMNS, IN_PLACE>(wanted, job, taps, bias, first, to, distance, lanes);
 }
 
-template <LaneColumns COLUMNS, typename T, typename Out>
+template <LaneColumns COLUMNS, bool IN_PLACE, typename T, typename Out>
 ISA_TARGET void lane_row_of(const ConvJob<T>& job, const LaneTaps<Accumulator<T>>& taps, const Accumulator<T>* bias, Out* to,
                             int64_t distance, int64_t lanes) {
   const int64_t width = job.pass->size[1], parts = (width + kLanePixels - 1) / kLanePixels;
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t begin = width * part / parts, end = width * (part + 1) / parts;
-    lane_pixels_of<kLanePixels, COLUMNS>(end - begin, job, taps, load(bias), begin, to + begin * distance, distance, lanes);
+    lane_pixels_of<kLanePixels, COLUMNS, IN_PLACE>(end - begin, job, taps, load(bias), begin, to + begin * distance, distance, lanes);
   }
 }
 
-// A row of outputs, shared out evenly.
-template <typename T, typename Out>
+// A row of outputs, shared out evenly; IN_PLACE: to y itself.
+template <bool IN_PLACE, typename T, typename Out>
 ISA_INLINE void lane_row(const ConvJob<T>& job, LaneColumns way, const LaneTaps<Accumulator<T>>& taps, const Accumulator<T>* bias,
                          Out* to, int64_t distance, int64_t lanes) {
   switch (way) {
-    case LaneColumns::three: return lane_row_of<LaneColumns::three>(job, taps, bias, to, distance, lanes);
-    case LaneColumns::three_of_two: return lane_row_of<LaneColumns::three_of_two>(job, taps, bias, to, distance, lanes);
-    case LaneColumns::any: return lane_row_of<LaneColumns::any>(job, taps, bias, to, distance, lanes);
-    default: return lane_row_of<LaneColumns::straight>(job, taps, bias, to, distance, lanes);
+    case LaneColumns::three: return lane_row_of<LaneColumns::three, IN_PLACE>(job, taps, bias, to, distance, lanes);
+    case LaneColumns::three_of_two: return lane_row_of<LaneColumns::three_of_two, IN_PLACE>(job, taps, bias, to, distance, lanes);
+    case LaneColumns::any: return lane_row_of<LaneColumns::any, IN_PLACE>(job, taps, bias, to, distance, lanes);
+    default: return lane_row_of<LaneColumns::straight, IN_PLACE>(job, taps, bias, to, distance, lanes);
   }
 }
 
@@ -310,9 +316,9 @@ ISA_TARGET void conv_lanes(const ConvJob<T>& job, int64_t task_begin, int64_t ta
                              static_cast<int64_t>(work.columns.size()),
                              pass.channels,
                              pass.read_step[1]};
-      if (last) lane_row(job, work.way, taps, bias, to + i * next_row, next_pixel, block.filters);
-      else lane_row(job, work.way, taps, bias, work.line + i * pass.size[1] * L, L, L);
+      if (last) lane_row<true>(job, work.way, taps, bias, to + i * next_row, next_pixel, block.filters);
+      else lane_row<false>(job, work.way, taps, bias, work.line + i * pass.size[1] * L, L, L);
     }
-    if (!last) off_line(work.line, rows * pass.size[1], to, job.y.channel_stride, block.filters);
+    if (!last) off_line(job, work.line, rows * pass.size[1], to, block.filters);
   }
 }

@@ -52,7 +52,7 @@ ISA_TARGET void pair_tile(const ConvJob<T>& job, const RowsSource<T>& of, const 
       T* const to = out + (pass.first[0] + (first_row + i) * pass.step[0]) * job.y.row_stride;
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) {
-        const Vec<A> first = finished(job, sum[i][0][k][v], bias), beside = finished(job, sum[i][1][k][v], bias);
+        const Vec<A> first = activated(job, sum[i][0][k][v] + bias), beside = activated(job, sum[i][1][k][v] + bias);
         const int64_t left = job.y.width - 2 * (first_vector + v) * L;
         T* const at = to + 2 * v * L;
         if (left >= 2 * L) {

@@ -30,9 +30,27 @@ struct RowMasks {
 };
 
 template <typename T>
-ISA_INLINE Vec<Accumulator<T>> finished(const ConvJob<T>& job, Vec<Accumulator<T>> value, Vec<Accumulator<T>> bias) {
-  value += bias;
+ISA_INLINE Vec<Accumulator<T>> activated(const ConvJob<T>& job, Vec<Accumulator<T>> value) {
   return job.relu ? keep<Accumulator<T>>(value, ~(value < 0)) : value;  // NaN stays
+}
+
+// n values of p[0], p[step], ...
+template <typename T>
+ISA_INLINE Vec<Accumulator<T>> load_spaced(const T* p, int64_t step, int64_t n) {
+  constexpr int L = kLanes<Accumulator<T>>;
+  if (step == 1) return n == L ? load(p) : load_some(p, n);
+  alignas(64) T in[L] = {};
+  for (int64_t l = 0; l < n; ++l) in[l] = p[l * step];
+  return load(in);
+}
+
+// What is stored at to[0], to[step], ... of y.
+template <typename T>
+ISA_INLINE Vec<Accumulator<T>> finished(const ConvJob<T>& job, Vec<Accumulator<T>> value, Vec<Accumulator<T>> bias, const T* to,
+                                        int64_t step, int64_t n) {
+  value += bias;
+  if (job.residual) value += load_spaced(job.residual + (to - job.y.data), step, n);
+  return activated(job, value);
 }
 
 // n values at p[0], p[step], ...
@@ -159,9 +177,11 @@ ISA_TARGET void row_tile(const ConvJob<T>& job, const RowsSource<T>& of, const R
       if (i >= rows) break;
       T* const to = out + (pass.first[0] + (first_row + i) * pass.step[0]) * job.y.row_stride;
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v)
-        store_spaced(to + v * L * step, step, finished(job, sum[i][k][v], bias),
-                     std::min<int64_t>(L, pass.size[1] - (first_vector + v) * L));
+      for (int v = 0; v < V; ++v) {
+        T* const at = to + v * L * step;
+        const int64_t n = std::min<int64_t>(L, pass.size[1] - (first_vector + v) * L);
+        store_spaced(at, step, finished(job, sum[i][k][v], bias, at, step, n), n);
+      }
     }
   }
 }

@@ -14,10 +14,11 @@ class PackedGroupedConv2d(nn.Module):
 
     Shapes:
         - **input:** images (N, in_channels, H, W) or (in_channels, H, W), of the weight's type, on its device
+        - **residual:** None, or images of the output's shape, added before the activation
         - **output:** (N, out_channels, H', W') or (out_channels, H', W'), in the memory format of the input
 
     Raises:
-        ValueError: when the input does not fit, or requires a gradient.
+        ValueError: when the input or the residual does not fit, or requires a gradient.
     """
 
     def __init__(self, convolution: PackedConv2d):
@@ -26,8 +27,8 @@ class PackedGroupedConv2d(nn.Module):
             raise ValueError(f"convolution must be a PackedConv2d, got {type(convolution).__name__}")
         self.convolution = convolution
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convolution(x)
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        return self.convolution(x, residual)
 
     def extra_repr(self) -> str:
         return repr(self.convolution)

@@ -1,9 +1,12 @@
 """A convolution whose weight is rearranged once, for inference."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from multipath_gcn.conv_geometry import Padding, Pair
+from multipath_gcn.conv_geometry import Padding, Pair, out_size
 from multipath_gcn.ops.conv_dispatch import plan
 from multipath_gcn.ops.conv_geometry import DTYPES, geometry_of, options_of
 from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
@@ -58,46 +61,67 @@ class PackedConv2d:
     def native(self) -> bool:
         return self.weight.device.type == "cpu"
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """The convolution of images (N, C, H, W) or (C, H, W), of the type and on the device of the weight.
 
-        Raises:
-            ValueError: when ``x`` does not fit, or requires a gradient.
-        """
-        if not isinstance(x, Tensor):
-            raise ValueError(f"x must be a tensor, got {type(x).__name__}")
-        if x.requires_grad and torch.is_grad_enabled():
-            raise ValueError("x must not require a gradient with a packed weight: call it under no_grad")
-        if torch.compiler.is_compiling() or not self.native:
-            return grouped_conv2d(self._cast(x), self.weight, self.bias, *self.arguments, "relu" if self.relu else None)
-        known = self._plans.get(_key(x), False)
-        if known is None:
-            return PACKED(x, self.packed, self.bias)
-        if known:
-            return known(x)
-        x = self._cast(x)
-        if x.dim() == 3:
-            return self(x.unsqueeze(0)).squeeze(0)
-        return self._planned(x)
+        Args:
+            residual: of the shape of the output, added before the activation.
 
-    def _cast(self, x: Tensor) -> Tensor:
+        Raises:
+            ValueError: when ``x`` or ``residual`` does not fit, or requires a gradient.
+        """
+        _check_call("x", x)
+        if residual is not None:
+            _check_call("residual", residual)
+        if torch.compiler.is_compiling() or not self.native:
+            return self._unpacked(x, residual)
+        known = self._plans.get(_key(x))
+        if known is None or not known.fits(residual, x):
+            return self._planned(x, residual)
+        if known.stock is None:
+            return PACKED(x, self.packed, self.bias, residual)
+        return known.stock(x, residual)
+
+    def _cast(self, name: str, tensor: Tensor) -> Tensor:
         """As autocast does; checked."""
         weight = self.weight
-        if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type) and x.is_floating_point():
-            x = x.to(weight.dtype)
-        if x.dtype is not weight.dtype or x.device != weight.device:
+        if (
+            tensor.device.type != "meta"
+            and torch.is_autocast_enabled(tensor.device.type)
+            and tensor.is_floating_point()
+        ):
+            tensor = tensor.to(weight.dtype)
+        if tensor.dtype is not weight.dtype or tensor.device != weight.device:
             wanted = f"{weight.dtype} on {weight.device}"
-            raise ValueError(f"x must be like the packed weight ({wanted}), got {x.dtype} on {x.device}")
-        return x
+            raise ValueError(f"{name} must be like the packed weight ({wanted}), got {tensor.dtype} on {tensor.device}")
+        return tensor
 
-    def _planned(self, x: Tensor) -> Tensor:
+    def _planned(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """What is new, or does not fit."""
+        x, residual = self._cast("x", x), None if residual is None else self._cast("residual", residual)
         of = geometry_of(x.shape, self.weight.shape, *self.arguments)
-        stock = plan(x, self.weight, of).stock["y"] is not None
+        wanted = (*x.shape[:-3], self.weight.size(0), *out_size(x.shape[-2:], self.weight.shape[2:], of))
+        if residual is not None and residual.shape != wanted:
+            raise ValueError(f"residual must have the shape of the output, {list(wanted)}, got {list(residual.shape)}")
+        if x.dim() == 3:
+            return self(x.unsqueeze(0), None if residual is None else residual.unsqueeze(0)).squeeze(0)
         if len(self._plans) == MOST_PLANS:
             self._plans.clear()
+        stock = plan(x, self.weight, of).stock["y"] is not None
         way = frozen_stock_conv2d(x, self.weight, self.bias, of, self.relu) if stock else None
-        self._plans[_key(x)] = way
-        return self(x)
+        self._plans[_key(x)] = _Known(wanted, way)
+        return self(x, residual)
+
+    def _unpacked(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        """By the weight as it was given, where nothing is packed."""
+        x, activation = self._cast("x", x), "relu" if self.relu else None
+        if residual is None:
+            return grouped_conv2d(x, self.weight, self.bias, *self.arguments, activation)
+        y = grouped_conv2d(x, self.weight, self.bias, *self.arguments)
+        if residual.shape != y.shape:
+            raise ValueError(f"residual must have the shape of the output, {list(y.shape)}, got {list(residual.shape)}")
+        y = y + self._cast("residual", residual)
+        return y.relu() if self.relu else y
 
     def __deepcopy__(self, memo) -> "PackedConv2d":
         return self
@@ -110,6 +134,25 @@ class PackedConv2d:
         return (
             f"{type(self).__name__}({list(self.weight.shape)}, stride={stride}, padding={padding}, "
             f"dilation={dilation}, groups={groups}, activation={'relu' if self.relu else None})"
+        )
+
+
+def _check_call(name: str, tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    if tensor.requires_grad and torch.is_grad_enabled():
+        raise ValueError(f"{name} must not require a gradient with a packed weight: call it under no_grad")
+
+
+class _Known(NamedTuple):
+    """What is known of images that fit."""
+
+    shape: tuple[int, ...]  # of the output
+    stock: Callable | None  # PyTorch's operator, where it is faster
+
+    def fits(self, residual: Tensor | None, x: Tensor) -> bool:
+        return residual is None or (
+            residual.shape == self.shape and residual.dtype is x.dtype and residual.device == x.device
         )
 
 

@@ -72,9 +72,10 @@ struct ConvProblem {
     return ways[random(0, static_cast<int64_t>(ways.size()) - 1)];
   }
 
-  void run(const std::vector<ConvPass>& passes, const Images<T>& x, const A* weight, bool transposed, const A* bias, bool relu, const Images<T>& y) const {
+  void run(const std::vector<ConvPass>& passes, const Images<T>& x, const A* weight, bool transposed, const A* bias, bool relu, const T* residual,
+           const Images<T>& y) const {
     const ConvWay way = one_of(passes.front(), as_const(x), y);
-    const Convolution<T> convolution(passes, as_const(x), y, {weight, weight_strides(s, transposed)}, bias, relu, nullptr, way);
+    const Convolution<T> convolution(passes, as_const(x), y, {weight, weight_strides(s, transposed)}, bias, relu, nullptr, way, residual);
     const int64_t middle = random(0, convolution.tasks());
     convolution.run(0, middle);
     convolution.run(middle, convolution.tasks());
@@ -89,9 +90,11 @@ struct ConvProblem {
     for (A& v : w) v = static_cast<A>(random(-2, 2));
     std::vector<A> bias(filters);
     for (A& v : bias) v = static_cast<A>(random(-3, 3));
-    const bool relu = random(0, 1) == 1;
-    run({forward_pass(s)}, x, w.data(), false, bias.data(), relu, y);
-    run(input_grad_passes(s), dy, w.data(), true, nullptr, false, dx);
+    const bool relu = random(0, 1) == 1, add = random(0, 1) == 1;
+    std::unique_ptr<T[]> residual_memory;
+    const Images<T> residual = images(residual_memory, filters, s.out, true);
+    run({forward_pass(s)}, x, w.data(), false, bias.data(), relu, add ? residual.data : nullptr, y);
+    run(input_grad_passes(s), dy, w.data(), true, nullptr, false, nullptr, dx);
     std::vector<A> dw(w.size());
     const ConvWay way = one_of(forward_pass(s), as_const(x), as_const(dy));
     const ConvolutionWeightGrad<T> gradient(forward_pass(s), as_const(x), as_const(dy), dw.data(), way);
@@ -109,7 +112,7 @@ struct ConvProblem {
       for (int64_t o = 0; o < filters; ++o)
         for (int64_t i = 0; i < s.out[0]; ++i)
           for (int64_t j = 0; j < s.out[1]; ++j, ++p) {
-            const double v = wanted_y[p] + static_cast<double>(bias[o]);
+            const double v = wanted_y[p] + static_cast<double>(bias[o]) + (add ? widen(at(residual, n, o, i, j)) : 0);
             expect(at(y, n, o, i, j), relu ? std::max(v, 0.0) : v, text, "convolution");
           }
     p = 0;

@@ -47,6 +47,56 @@ def test_values_are_those_of_the_convolution(case, dtype, memory_format):
         assert packed(x[:0]).shape == wanted[:0].shape
 
 
+@pytest.mark.parametrize("stock", [(), ("y",)], ids=("ours", "PyTorch"))
+@pytest.mark.parametrize("memory_format", FORMATS, ids=("planar", "channels_last"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("case", CASES, ids=str)
+@torch.no_grad()
+def test_adds_a_residual_before_the_activation(case, dtype, memory_format, stock, stock_computes):
+    if stock and dtype is torch.float64:
+        pytest.skip("float64 is ours: oneDNN has none")
+    stock_computes(*stock)
+    x, weight, bias, geometry = problem(case, dtype)
+    x = x.contiguous(memory_format=memory_format)
+    wide = grouped_conv2d(x.double(), weight.double(), bias.double(), *geometry)
+    residual = torch.randn(wide.shape).to(dtype)
+    tolerance = {"rtol": 2e-2, "atol": 1e-1} if dtype is torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
+    for activation in (None, "relu"):
+        packed, wanted = prepack_conv2d(weight, bias, *geometry, activation), wide + residual.double()
+        wanted = wanted.relu() if activation else wanted
+        for given in (residual.contiguous(memory_format=memory_format), residual.mT.contiguous().mT, residual):
+            before = given.clone()
+            for _ in range(2):  # planned, and from the plan
+                found = packed(x, given)
+                torch.testing.assert_close(found.double(), wanted, **tolerance)
+                assert found.is_contiguous(memory_format=memory_format) and torch.equal(given, before)
+        torch.testing.assert_close(packed(x[0], residual[0]).double(), wanted[0], **tolerance)
+
+
+@torch.no_grad()
+def test_a_residual_in_one_graph():
+    x, weight, bias, geometry = problem(CASES[0])
+    packed, residual = prepack_conv2d(weight, bias, *geometry, "relu"), torch.randn(2, 8, 14, 14)
+    compiled = torch.compile(packed, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x, residual), packed(x, residual))
+
+
+@torch.no_grad()
+def test_refuses_a_residual_that_does_not_fit():
+    x, weight, bias, geometry = problem(CASES[0])
+    packed = prepack_conv2d(weight, bias, *geometry)
+    y = packed(x)
+    for residual, message in (
+        (y[:1], r"residual must have the shape of the output, \[2, 8, 14, 14\], got \[1, 8, 14, 14\]"),
+        (y.double(), "residual must be like the packed weight"),
+        (1.0, "residual must be a tensor, got float"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            packed(x, residual)
+    with pytest.raises(ValueError, match="residual must not require a gradient"), torch.enable_grad():
+        packed(x, y.requires_grad_())
+
+
 def test_holds_copies_and_forgets_plans(monkeypatch):
     monkeypatch.setattr(packed_conv2d, "MOST_PLANS", 3)
     x, weight, bias, geometry = problem(CASES[0])
@@ -88,7 +138,7 @@ def test_deterministic_algorithms_are_ours_whatever_was_planned_before():
     torch.use_deterministic_algorithms(True)
     try:
         assert torch.equal(packed(x), grouped_conv2d(x, weight, padding=1))
-        assert packed._plans[packed_conv2d._key(x)] is None
+        assert packed._plans[packed_conv2d._key(x)].stock is None
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -137,12 +187,15 @@ def test_the_operator_refuses_what_it_did_not_pack():
     packed: PackedConv2d = prepack_conv2d(torch.ones(4, 2, 3, 3), groups=2)
     call = torch.ops.multipath_gcn.grouped_conv2d_packed
     x = torch.ones(1, 4, 5, 5)
-    bad = ((x.double(), packed.packed, None), (x, packed.packed[:64], None), (x, packed.packed[:-4], None))
     for arguments in (
-        *bad,
-        (x, torch.ones(9), None),
-        (x, packed.packed, torch.ones(3)),
-        (x[:, :2], packed.packed, None),
+        (x.double(), packed.packed, None, None),
+        (x, packed.packed[:64], None, None),
+        (x, packed.packed[:-4], None, None),
+        (x, torch.ones(9), None, None),
+        (x, packed.packed, torch.ones(3), None),
+        (x[:, :2], packed.packed, None, None),
+        (x, packed.packed, None, torch.ones(1, 4, 3, 4)),
+        (x, packed.packed, None, torch.ones(1, 4, 3, 3).double()),
     ):
         with pytest.raises(RuntimeError):
             call(*arguments)

@@ -54,7 +54,7 @@ SCHEMAS = {
         f"grouped_conv2d_weight_grad(Tensor grad, Tensor x, int[] kernel_size, {_CONV}) -> Tensor",
         f"grouped_conv2d_gradients(Tensor grad, Tensor x, Tensor weight, {_CONV}) -> (Tensor, Tensor)",
         f"grouped_conv2d_pack(Tensor weight, {_CONV}, bool relu) -> Tensor",
-        "grouped_conv2d_packed(Tensor x, Tensor packed, Tensor? bias) -> Tensor",
+        "grouped_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual) -> Tensor",
         f"grouped_conv2d_kernel(Tensor x, int[] weight_size, {_CONV}, str place) -> str",
     ),
     transposed: ("transposed(Tensor x) -> Tensor",),

@@ -58,10 +58,14 @@ def grouped_conv2d_pack(weight, stride, padding, dilation, groups, relu) -> Tens
     return torch.cat([torch.tensor(header, dtype=torch.float64), weight.double().flatten()])
 
 
-def grouped_conv2d_packed(x, packed, bias) -> Tensor:
-    numbers = packed[:14].long().tolist()
-    weight = packed[14:].to(x.dtype).view(numbers[:4])
-    return grouped_conv2d(x, weight, bias, numbers[4:6], numbers[6:10], numbers[10:12], numbers[12], bool(numbers[13]))
+def grouped_conv2d_packed(x, packed, bias, residual) -> Tensor:
+    *of, groups, relu = packed[:14].long().tolist()
+    weight = packed[14:].to(x.dtype).view(of[:4])
+    y = grouped_conv2d(x, weight, bias, of[4:6], of[6:10], of[10:12], groups, bool(relu) and residual is None)
+    if residual is None:
+        return y
+    y = y + residual
+    return _like(x, y.relu() if relu else y)
 
 
 def grouped_conv2d_kernel(x, weight_size, stride, padding, dilation, groups, place) -> str:
