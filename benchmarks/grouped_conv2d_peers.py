@@ -50,7 +50,7 @@ def training(inputs: Inputs) -> dict[str, Way]:
     found = {}
     for names, function in ((OURS, grouped_conv2d), (TORCH, F.conv2d)):
         for last, name in enumerate(names):
-            weight = inputs.weight if names is OURS else _formatted(inputs.weight, last)
+            weight = _formatted(inputs.weight, last)  # as of a model .to(memory_format=torch.channels_last)
             found[name] = Way(_step(function, inputs, weight, last), bool(last), names is TORCH)
     return found
 

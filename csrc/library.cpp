@@ -24,8 +24,8 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   m.def("grouped_conv2d(Tensor x, Tensor weight, Tensor? bias, " CONV ", bool relu) -> Tensor");
   m.def("grouped_conv2d_input_grad(Tensor grad, Tensor weight, int[] size, " CONV ") -> Tensor");
   m.def("grouped_conv2d_weight_grad(Tensor grad, Tensor x, int[] kernel_size, " CONV ") -> Tensor");
-  m.def("grouped_conv2d_gradients(Tensor grad, Tensor x, Tensor weight, " CONV ") -> (Tensor, Tensor)");  // both
-  // The same forward for weights rearranged once, together with all that is known of the convolution
+  m.def("grouped_conv2d_gradients(Tensor grad, Tensor x, Tensor weight, " CONV ") -> (Tensor, Tensor)");  // both in one call
+  // The same forward, a residual added before the ReLU, for weights rearranged once, together with all that is known of the convolution
   m.def("grouped_conv2d_pack(Tensor weight, " CONV ", bool relu) -> Tensor");
   m.def("grouped_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual) -> Tensor");
   // Which kernel computes y ("y"), its gradient by x ("x") or by the weight ("weight")

@@ -113,7 +113,8 @@ Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> ker
 std::tuple<Tensor, Tensor> gradients(const Tensor& grad, const Tensor& x, const Tensor& weight, std::vector<int64_t> stride,
                                      std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups) {
   check_images("x", x);
-  STD_TORCH_CHECK(weight.dim() == 4, "weight must have shape [O, C / groups, R, S], got ", shape_text(weight));
+  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(1) * groups == x.size(1), "weight must have shape [O, C / groups, R, S] with C = ",
+                  x.size(1), " and groups = ", groups, ", got ", shape_text(weight));
   return {input_grad(grad, weight, {x.size(2), x.size(3)}, stride, padding, dilation, groups),
           weight_grad(grad, x, {weight.size(2), weight.size(3)}, stride, padding, dilation, groups)};
 }
@@ -220,6 +221,7 @@ std::string kernel(const Tensor& x, std::vector<int64_t> weight_size, std::vecto
                    std::vector<int64_t> dilation, int64_t groups, std::string place) {
   check_images("x", x);
   const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), weight_size, stride, padding, dilation, groups);
+  if (x.numel() == 0 || x.size(0) * weight_size[0] * shape.out[0] * shape.out[1] == 0) return way_name(ConvWay::tape);  // any
   std::string name;
   dispatch(x.scalar_type(), "grouped_conv2d_kernel", [&](auto element) {
     using T = decltype(element);

@@ -14,7 +14,7 @@ constexpr int64_t kTapeBytes = 192 << 10, kLaneBytes = 128 << 10;
 constexpr int64_t kSlack = 16;    // vectors that may be read past the last position
 constexpr int64_t kBandBytes = 24 << 10;
 constexpr int64_t kFewTasks = 16, kFewBlocks = 4;
-constexpr int64_t kTurn = 8;
+constexpr int64_t kTurn = 8;  // tasks of one pass, before the next pass takes the same
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
@@ -111,9 +111,10 @@ namespace {
 
 // Output rows of a task by rows: enough tasks to share out, and with many filters no more of x than the first cache holds.
 int64_t rows_of_a_task(const ConvPass& pass, int64_t batch, int64_t width, int64_t element_size) {
-  const int64_t bands = ceil_div(kFewTasks, batch * pass.groups);
+  const int64_t bands = ceil_div(kFewTasks, std::max<int64_t>(1, batch * pass.groups));
   int64_t rows = ceil_div(pass.size[0], bands);
-  if (pass.filters > 4) rows = std::min(rows, kBandBytes / (pass.channels * width * element_size * pass.read_step[0]));
+  const int64_t row = std::max<int64_t>(1, pass.channels * width * element_size * pass.read_step[0]);
+  if (pass.filters > 4) rows = std::min(rows, kBandBytes / row);
   return std::clamp<int64_t>((rows + 7) / 8 * 8, 1, pass.size[0]);
 }
 

@@ -100,7 +100,7 @@ struct ConvJob {
   const Tape* tape;           // of that way
   const LaneBlocks* blocks;   // of that way
   const A* packed;            // all blocks' weights, or null
-  const T* residual;          // images that lie as y does, or null
+  const T* residual;          // of a forward pass: images that lie as y does, or null
 };
 
 // weight_grad[g, k, tap] = sum over outputs p of grad[k, p] x[p met by tap]

@@ -1,6 +1,7 @@
 // Everything about convolution that is compiled once per instruction set.
 #include "simd.inl"
 #include "bits.inl"
+#include "grouped_conv2d_store.inl"
 #include "grouped_conv2d_rows.inl"
 #include "grouped_conv2d_lanes.inl"
 #include "grouped_conv2d_tape.inl"

@@ -1,4 +1,4 @@
-// Columns and those beside them, 2 j and 2 j + 1: what is read serves both, and whole rows are stored.
+// Columns and those beside them, 2 j and 2 j + 1, of gradients by images: what is read serves both, and whole rows are stored.
 
 constexpr int64_t kPairFilters = 2;  // at once, at most
 
@@ -44,7 +44,6 @@ ISA_TARGET void pair_tile(const ConvJob<T>& job, const RowsSource<T>& of, const 
   }
 #pragma GCC unroll 4
   for (int k = 0; k < K; ++k) {
-    const Vec<A> bias = broadcast(of.bias ? of.bias[k] : A{0});
     T* const out = of.y + k * job.y.channel_stride + 2 * first_vector * L;
 #pragma GCC unroll 8
     for (int i = 0; i < N; ++i) {
@@ -52,7 +51,7 @@ ISA_TARGET void pair_tile(const ConvJob<T>& job, const RowsSource<T>& of, const 
       T* const to = out + (pass.first[0] + (first_row + i) * pass.step[0]) * job.y.row_stride;
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) {
-        const Vec<A> first = activated(job, sum[i][0][k][v] + bias), beside = activated(job, sum[i][1][k][v] + bias);
+        const Vec<A> first = sum[i][0][k][v], beside = sum[i][1][k][v];
         const int64_t left = job.y.width - 2 * (first_vector + v) * L;
         T* const at = to + 2 * v * L;
         if (left >= 2 * L) {

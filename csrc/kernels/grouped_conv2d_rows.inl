@@ -29,40 +29,6 @@ struct RowMasks {
   }
 };
 
-template <typename T>
-ISA_INLINE Vec<Accumulator<T>> activated(const ConvJob<T>& job, Vec<Accumulator<T>> value) {
-  return job.relu ? keep<Accumulator<T>>(value, ~(value < 0)) : value;  // NaN stays
-}
-
-// n values of p[0], p[step], ...
-template <typename T>
-ISA_INLINE Vec<Accumulator<T>> load_spaced(const T* p, int64_t step, int64_t n) {
-  constexpr int L = kLanes<Accumulator<T>>;
-  if (step == 1) return n == L ? load(p) : load_some(p, n);
-  alignas(64) T in[L] = {};
-  for (int64_t l = 0; l < n; ++l) in[l] = p[l * step];
-  return load(in);
-}
-
-// What is stored at to[0], to[step], ... of y.
-template <typename T>
-ISA_INLINE Vec<Accumulator<T>> finished(const ConvJob<T>& job, Vec<Accumulator<T>> value, Vec<Accumulator<T>> bias, const T* to,
-                                        int64_t step, int64_t n) {
-  value += bias;
-  if (job.residual) value += load_spaced(job.residual + (to - job.y.data), step, n);
-  return activated(job, value);
-}
-
-// n values at p[0], p[step], ...
-template <typename T>
-ISA_INLINE void store_spaced(T* p, int64_t step, Vec<Accumulator<T>> value, int64_t n) {
-  constexpr int L = kLanes<Accumulator<T>>;
-  if (step == 1) return n == L ? store(p, value) : store_some(p, value, n);
-  alignas(64) T out[L];
-  store(out, value);
-  for (int64_t l = 0; l < n; ++l) p[l * step] = out[l];
-}
-
 // Some filters of one group of one image, with their weights in the order in which they are read.
 template <typename T>
 struct RowsSource {
@@ -200,7 +166,7 @@ ISA_INLINE void row_tiles(const ConvJob<T>& job, const RowsSource<T>& of, const 
       row_tile<K, N1, 1, KERNEL>(job, of, masks, first_row + i, std::min<int64_t>(N1, rows - i), vectors - 1);
 }
 
-#include "grouped_conv2d_row_pairs.inl"
+#include "grouped_conv2d_row_pairs.inl"  // a tile of its own
 
 template <typename A>
 ISA_INLINE void pack_rows(const ConvPass& pass, const A* weight, const WeightStrides& stride, int64_t filters, A* packed) {
@@ -224,6 +190,7 @@ ISA_TARGET void conv_rows_by(const ConvJob<T>& job, int64_t task_begin, int64_t 
   const int64_t taps = pass.channels * static_cast<int64_t>(pass.steps[0].size() * pass.steps[1].size());
   constexpr int64_t most = KERNEL == RowsKernel::pairs ? kPairFilters : kConvFilters;
   const std::vector<T> zeros(job.x.width);
+  static_assert(2 * kPairFilters <= kConvFilters);  // two weights each
   std::vector<A> packed(taps * kConvFilters);
   const int64_t bands = job.bands, parts = (pass.filters + most - 1) / most;
   for (int64_t task = task_begin; task < task_end; ++task) {

@@ -120,9 +120,9 @@ ISA_INLINE void store_line(const ConvJob<T>& job, int64_t n, int64_t channel, in
   for (int64_t i = 0; i < rows; ++i, line += job.tape->pitch) {
     T* const to = plane + (pass.first[0] + (first_row + i) * pass.step[0]) * job.y.row_stride;
     for (int64_t j = 0; j < width; j += L) {
-      const int64_t n = std::min<int64_t>(L, width - j);
+      const int64_t some = std::min<int64_t>(L, width - j);
       T* const at = to + j * distance;
-      store_spaced(at, distance, finished(job, load(line + j), bias, at, distance, n), n);
+      store_spaced(at, distance, finished(job, load(line + j), bias, at, distance, some), some);
     }
   }
 }

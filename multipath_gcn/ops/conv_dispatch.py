@@ -19,7 +19,7 @@ _AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 class Plan(NamedTuple):
-    """What is decided once for tensors of such shapes and layouts."""
+    """What is decided once for tensors of such shapes and layouts, for the outputs and for all gradients of them."""
 
     of: Geometry
     size: torch.Size  # height and width of x
@@ -27,9 +27,9 @@ class Plan(NamedTuple):
     stock: dict[str, str | None]  # by place: why PyTorch's operator computes it; None where ours does
 
 
-def plan(x: Tensor, weight: Tensor, of: Geometry) -> Plan:
-    """Who computes the outputs and the gradients of a convolution, in the order of :data:`PLACES`."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+def plan_of(x: Tensor, weight: Tensor, of: Geometry) -> Plan:
+    """Who computes the outputs and the gradients of a convolution."""
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     facts = x.shape, last, x.dtype, x.device.type, weight.shape, of, torch.are_deterministic_algorithms_enabled()
     if torch.compiler.is_compiling():  # sizes may be unknown: no keys
         return _plan(*facts)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from multipath_gcn.ops.conv_dispatch import PLACES, Plan, plan
+from multipath_gcn.ops.conv_dispatch import PLACES, Plan, plan_of
 from multipath_gcn.ops.conv_geometry import geometry
 from multipath_gcn.ops.native import OPS
 
@@ -28,7 +28,7 @@ def explain_conv2d(x: Tensor, weight: Tensor, stride=1, padding=0, dilation=1, g
     """
     of = geometry(x, weight, None, stride, padding, dilation, groups)
     images = x if x.dim() == 4 else x.unsqueeze(0)
-    found = plan(images, weight, of)
+    found = plan_of(images, weight, of)
     return Explanation(*(_explained(place, images, weight, found) for place in PLACES))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Geometry, Padding, Pair, out_size
-from multipath_gcn.ops.conv_dispatch import Plan, compute, compute_gradients, own_plan, plan
+from multipath_gcn.ops.conv_dispatch import Plan, compute, compute_gradients, own_plan, plan_of
 from multipath_gcn.ops.conv_geometry import geometry
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.reference.channel_transform import memory_format
@@ -56,9 +56,14 @@ def grouped_conv2d(
         raise ValueError(f'activation must be None or "relu", got {activation!r}')
     if isinstance(x, Tensor) and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
         x, weight, bias = autocast(x.device, x, weight, bias)
+    return convolve(x, weight, bias, stride, padding, dilation, groups, activation is not None)
+
+
+def convolve(x, weight, bias, stride, padding, dilation, groups, relu: bool) -> Tensor:
+    """:func:`grouped_conv2d` of the types that are given, whatever autocast says."""
     of = geometry(x, weight, bias, stride, padding, dilation, groups)
     images = x if x.dim() == 4 else x.unsqueeze(0)
-    found, relu = plan(images, weight, of), activation is not None
+    found = plan_of(images, weight, of)
     # PyTorch's own step, where all of it is PyTorch's; a trace takes operators apart itself.
     stock_step = _has_gradient(x, weight, bias) and None not in found.stock.values()
     if stock_step or torch.compiler.is_compiling() or x.device.type == "meta":
@@ -152,6 +157,9 @@ def _(grad, x, kernel_size, stride, padding, dilation, groups):
 
 @torch.library.impl(LIBRARY, "grouped_conv2d_gradients", "Autograd")
 def _(grad, x, weight, *of):
+    if not _has_gradient(grad, x, weight):
+        with torch._C._AutoDispatchBelowAutograd():
+            return OPS.grouped_conv2d_gradients(grad, x, weight, *of)
     return (
         OPS.grouped_conv2d_input_grad(grad, weight, x.shape[2:], *of),
         OPS.grouped_conv2d_weight_grad(grad, x, weight.shape[2:], *of),

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Padding, Pair, out_size
-from multipath_gcn.ops.conv_dispatch import plan
+from multipath_gcn.ops.conv_dispatch import plan_of
 from multipath_gcn.ops.conv_geometry import DTYPES, geometry_of, options_of
-from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
+from multipath_gcn.ops.grouped_conv2d import convolve
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.stock_conv2d import frozen_stock_conv2d
 
@@ -55,7 +55,7 @@ class PackedConv2d:
         self.bias = None if bias is None else bias.detach().clone()
         self.relu = activation is not None
         self.packed = PACK(self.weight, *options_of(weight.shape, *self.arguments), self.relu) if self.native else None
-        self._plans = {}  # by what there is to know of an x that fits: PyTorch's operator where it is faster
+        self._plans: dict[tuple, _Known] = {}  # by what there is to know of an x that fits
 
     @property
     def native(self) -> bool:
@@ -105,19 +105,20 @@ class PackedConv2d:
             raise ValueError(f"residual must have the shape of the output, {list(wanted)}, got {list(residual.shape)}")
         if x.dim() == 3:
             return self(x.unsqueeze(0), None if residual is None else residual.unsqueeze(0)).squeeze(0)
-        if len(self._plans) == MOST_PLANS:
-            self._plans.clear()
-        stock = plan(x, self.weight, of).stock["y"] is not None
-        way = frozen_stock_conv2d(x, self.weight, self.bias, of, self.relu) if stock else None
-        self._plans[_key(x)] = _Known(wanted, way)
+        if _key(x) not in self._plans:
+            if len(self._plans) == MOST_PLANS:
+                self._plans.clear()
+            stock = plan_of(x, self.weight, of).stock["y"] is not None
+            way = frozen_stock_conv2d(x, self.weight, self.bias, of, self.relu) if stock else None
+            self._plans[_key(x)] = _Known(wanted, way)
         return self(x, residual)
 
     def _unpacked(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """By the weight as it was given, where nothing is packed."""
-        x, activation = self._cast("x", x), "relu" if self.relu else None
-        if residual is None:
-            return grouped_conv2d(x, self.weight, self.bias, *self.arguments, activation)
-        y = grouped_conv2d(x, self.weight, self.bias, *self.arguments)
+        x, added = self._cast("x", x), residual is not None
+        y = convolve(x, self.weight, self.bias, *self.arguments, self.relu and not added)
+        if not added:
+            return y
         if residual.shape != y.shape:
             raise ValueError(f"residual must have the shape of the output, {list(y.shape)}, got {list(residual.shape)}")
         y = y + self._cast("residual", residual)

@@ -11,7 +11,7 @@ from multipath_gcn.ops.reference.channel_transform import memory_format
 def stock_conv2d(x, weight, bias, of: Geometry, relu: bool, residual: Tensor | None = None) -> Tensor:
     y = F.conv2d(*_symmetric(x, of, weight, bias), of.dilation, of.groups)
     if residual is not None:
-        y = y + residual if y.requires_grad else y.add_(residual)
+        y = y.add_(residual)
     return y.relu_() if relu else y
 
 
@@ -23,7 +23,7 @@ def frozen_stock_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, of: Geom
     """
     top, bottom, left, right = of.sides
     onednn = torch.ops.mkldnn
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     known = hasattr(onednn, "_reorder_convolution_weight") and hasattr(onednn, "_convolution_pointwise")
     if not (last and known and (top, left) == (bottom, right) and torch.backends.mkldnn.enabled):
         return lambda x, residual: stock_conv2d(x, weight, bias, of, relu, residual)

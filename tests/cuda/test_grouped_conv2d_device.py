@@ -37,8 +37,7 @@ def step(x, weight, bias, grad):
     geometry = (*GEOMETRY, weight.size(0) // weight.size(1))
     return (
         CONV(x, weight, bias, *geometry, True),
-        OPS.grouped_conv2d_input_grad(grad, weight, list(x.shape[2:]), *geometry),
-        OPS.grouped_conv2d_weight_grad(grad, x, list(weight.shape[2:]), *geometry),
+        *OPS.grouped_conv2d_gradients(grad, x, weight, *geometry),
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
-from multipath_gcn.ops import grouped_conv2d
+from multipath_gcn.ops import conv_geometry, explain_conv2d, grouped_conv2d
 
 # channels, filters, groups, image, kernel, stride, padding, dilation
 CASES = {
@@ -27,6 +27,7 @@ CASES = {
     "many filters": (4, 26, 2, (6, 6), (3, 3), 1, 1, 1),
     "asymmetric": (4, 4, 2, (8, 9), (2, 4), 1, ((0, 1), (2, 1)), 1),
     "same": (4, 4, 4, (8, 9), (4, 3), 1, "same", (1, 2)),
+    "wide group": (40, 6, 2, (7, 9), (3, 3), 1, 1, 1),
     "large": (8, 8, 4, (112, 112), (3, 3), 1, 1, 1),
 }
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}
@@ -140,6 +141,40 @@ def test_opcheck(relu):
     grad = torch.randn_like(grouped_conv2d(x, weight, bias, stride, padding, dilation, groups)).requires_grad_()
     torch.library.opcheck(torch.ops.multipath_gcn.grouped_conv2d_input_grad, (grad, weight, list(x.shape[2:]), *args))
     torch.library.opcheck(torch.ops.multipath_gcn.grouped_conv2d_weight_grad, (grad, x, [3, 3], *args))
+    torch.library.opcheck(torch.ops.multipath_gcn.grouped_conv2d_gradients, (grad, x, weight, *args))
+
+
+@pytest.mark.parametrize("memory_format", FORMATS, ids=("planar", "channels_last"))
+@pytest.mark.parametrize("case", ["strided", "asymmetric", "depthwise"])
+def test_both_gradients_in_one_call_are_those_of_two(case, memory_format):
+    x, weight, _, (stride, padding, dilation, groups) = problem(case, memory_format=memory_format)
+    grad = torch.randn_like(expected(x, weight, None, stride, padding, dilation, groups))
+    of = conv_geometry.geometry(x, weight, None, stride, padding, dilation, groups)
+    ops = torch.ops.multipath_gcn
+    found = ops.grouped_conv2d_gradients(grad, x, weight, *of)
+    wanted = (
+        ops.grouped_conv2d_input_grad(grad, weight, x.shape[2:], *of),
+        ops.grouped_conv2d_weight_grad(grad, x, weight.shape[2:], *of),
+    )
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("filters, batch, height, width", [(0, 1, 8, 32), (6, 0, 16, 64), (6, 1, 0, 5), (0, 0, 0, 0)])
+def test_nothing_of_something(filters, batch, height, width):
+    """Empty in any dimension, at a stride of two that pairs columns: shapes, zeros, and a kernel's name."""
+    x = torch.randn(batch, 6, height, width, requires_grad=True)
+    weight = torch.randn(filters, 6, 3, 3, requires_grad=True)
+    y = grouped_conv2d(x, weight, None, 2, 2)
+    assert y.shape == (batch, filters, (height + 1) // 2 + 1, (width + 1) // 2 + 1)
+    y.sum().backward()
+    assert not x.grad.any() and x.grad.shape == x.shape and not weight.grad.any()
+    assert explain_conv2d(x, weight, 2, 2).forward
+
+
+def test_under_vmap():
+    x, weight, _, geometry = problem("strided")
+    found = torch.vmap(lambda image: grouped_conv2d(image, weight, None, *geometry))(x)
+    torch.testing.assert_close(found, expected(x, weight, None, *geometry))
 
 
 def test_compiles_into_one_graph():
@@ -197,6 +232,7 @@ def test_the_operator_refuses_what_would_leave_memory():
         lambda: ops.grouped_conv2d(x, weight, torch.ones(3), [1, 1], [0] * 4, [1, 1], 2, False),
         lambda: ops.grouped_conv2d_input_grad(x, weight, [7, 7], [1, 1], [0] * 4, [1, 1], 2),
         lambda: ops.grouped_conv2d_weight_grad(x, x, [3, 3], [1, 1], [0] * 4, [1, 1], 2),
+        lambda: ops.grouped_conv2d_gradients(x, x.repeat(1, 2, 1, 1), weight, [1, 1], [1] * 4, [1, 1], 2),
     ):
         with pytest.raises(RuntimeError):
             call()
@@ -215,6 +251,23 @@ def test_every_geometry_of_a_small_image():
         grad = torch.randn_like(wanted)
         ours, theirs = (torch.autograd.grad(y, (x, weight), grad) for y in (found, wanted))
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS, ids=("planar", "channels_last"))
+@pytest.mark.parametrize("case", CASES)
+def test_an_infinity_stays_in_the_sums_that_it_is_part_of(case, memory_format):
+    """Vectors run over more than one sum: 0 times infinity must not reach the others."""
+    x, weight, _, geometry = problem(case, memory_format=memory_format)
+    grad = torch.randn_like(expected(x, weight, None, *geometry))
+    for name in ("x", "grad"):
+        given = {"x": x.clone(), "grad": grad.clone()}
+        height, width = given[name].shape[2:]
+        given[name][0, 0, height // 2, width - 1] = torch.inf
+        leaves = given["x"].requires_grad_(), weight.clone().requires_grad_()
+        y, wanted = grouped_conv2d(*leaves, None, *geometry), expected(*leaves, None, *geometry)
+        torch.testing.assert_close(y, wanted, equal_nan=True)
+        ours, theirs = (torch.autograd.grad(result, leaves, given["grad"]) for result in (y, wanted))
+        torch.testing.assert_close(ours, theirs, equal_nan=True)
 
 
 @pytest.mark.parametrize(

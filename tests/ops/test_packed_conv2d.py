@@ -143,6 +143,18 @@ def test_deterministic_algorithms_are_ours_whatever_was_planned_before():
         torch.use_deterministic_algorithms(False)
 
 
+@torch.no_grad()
+def test_plans_are_made_once_under_autocast():
+    x, weight, bias, geometry = problem(CASES[0])
+    packed = prepack_conv2d(weight, bias, *geometry)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = packed(x.bfloat16())
+        plans = dict(packed._plans)
+        again = packed(x.bfloat16()), packed(x, y.bfloat16())
+    assert y.dtype == torch.float32 and torch.equal(again[0], y)
+    assert all(packed._plans[key] is plan for key, plan in plans.items())
+
+
 def test_autocast_leaves_the_weight_as_it_is():
     x, weight, _, geometry = problem(CASES[1], torch.bfloat16)
     packed = prepack_conv2d(weight, None, *geometry)

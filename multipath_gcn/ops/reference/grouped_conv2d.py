@@ -61,10 +61,12 @@ def grouped_conv2d_pack(weight, stride, padding, dilation, groups, relu) -> Tens
 def grouped_conv2d_packed(x, packed, bias, residual) -> Tensor:
     *of, groups, relu = packed[:14].long().tolist()
     weight = packed[14:].to(x.dtype).view(of[:4])
-    y = grouped_conv2d(x, weight, bias, of[4:6], of[6:10], of[10:12], groups, bool(relu) and residual is None)
+    of = of[4:6], of[6:10], of[10:12], groups
     if residual is None:
-        return y
-    y = y + residual
+        return grouped_conv2d(x, weight, bias, *of, bool(relu))
+    wide = torch.promote_types(x.dtype, torch.float32)
+    bias = None if bias is None else bias.to(wide)
+    y = grouped_conv2d(x.to(wide), weight.to(wide), bias, *of, False) + residual
     return _like(x, y.relu() if relu else y)
 
 
