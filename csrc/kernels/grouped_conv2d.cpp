@@ -192,11 +192,12 @@ Convolution<T>::Convolution(std::vector<ConvPass> passes, const Images<const T>&
   tasks_ = columns * bands;
 }
 
-// Passes take turns at a few tasks, whose source is in the cache by then.
+// Passes take turns at a few tasks, whose source is in the cache by then; but by lanes, a block's weights are packed anew
+// whenever it is come to.
 template <typename T>
 void Convolution<T>::run(int64_t begin, int64_t end) const {
   const auto kernel = conv_kernels<T>().run[static_cast<int>(way_)];
-  const int64_t some = parts_.size() > 1 ? kTurn : end - begin;
+  const int64_t some = parts_.size() > 1 && way_ != ConvWay::lanes ? kTurn : end - begin;
   for (; begin < end; begin += some)
     for (const Part& part : parts_) kernel(part.job, begin, std::min(end, begin + some));
 }
