@@ -134,8 +134,8 @@ ConvWay chosen_way(const ConvPass& pass, const Images<const T>& x, const Images<
 
 }  // namespace
 
-template <typename T>
-bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<T>& y) {
+template <typename T, typename U>
+bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<U>& y) {
   const bool in_rows = x.pixel_stride == 1 && y.pixel_stride == 1;
   if (way == ConvWay::tape) return true;
   if (way == ConvWay::rows) return in_rows && pass.read_step[1] <= 2;
@@ -200,15 +200,6 @@ void Convolution<T>::run(int64_t begin, int64_t end) const {
   const int64_t some = parts_.size() > 1 && way_ != ConvWay::lanes ? kTurn : end - begin;
   for (; begin < end; begin += some)
     for (const Part& part : parts_) kernel(part.job, begin, std::min(end, begin + some));
-}
-
-template <typename T>
-bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<const T>& grad) {
-  const bool in_rows = x.pixel_stride == 1 && grad.pixel_stride == 1;
-  if (way == ConvWay::tape) return true;
-  if (way == ConvWay::rows) return in_rows && pass.read_step[1] <= 2;
-  return pass.channels <= conv_kernels<T>().lanes && pass.channels > 0 && pass.filters > 0 &&
-         ((x.channel_stride == 1 && grad.channel_stride == 1) || (in_rows && grad.row_stride == grad.width));
 }
 
 namespace {
@@ -276,11 +267,11 @@ const ConvKernels<T>& conv_kernels() {
   return baseline::conv_table<T>();
 }
 
-#define DEFINE(T)                                    \
-  template const ConvKernels<T>& conv_kernels();     \
-  template class Convolution<T>;                     \
-  template class ConvolutionWeightGrad<T>;           \
-  template bool possible(ConvWay, const ConvPass&, const Images<const T>&, const Images<const T>&); \
+#define DEFINE(T)                                                                                        \
+  template const ConvKernels<T>& conv_kernels();                                                         \
+  template class Convolution<T>;                                                                         \
+  template class ConvolutionWeightGrad<T>;                                                               \
+  template bool possible(ConvWay, const ConvPass&, const Images<const T>&, const Images<const T>&);      \
   template bool possible(ConvWay, const ConvPass&, const Images<const T>&, const Images<T>&);
 DEFINE(float)
 DEFINE(double)

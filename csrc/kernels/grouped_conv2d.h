@@ -178,11 +178,9 @@ class ConvolutionWeightGrad {
   int64_t tasks_;
 };
 
-template <typename T>
-bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<const T>& grad);
-
-template <typename T>
-bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<T>& y);
+// Whether a way can compute y of x, or of a forward pass the gradient by the weight, y being the gradient by the outputs.
+template <typename T, typename U>
+bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<U>& y);
 
 Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_size, int64_t lanes);
 LaneBlocks lane_blocks(const ConvPass& pass, int64_t element_size, int64_t lanes);
