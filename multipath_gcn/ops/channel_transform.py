@@ -1,6 +1,7 @@
 r"""y[n, o] = act(bias[o] + sum_{k<K} weight[o, k] * x[n, (start[o] + k) mod C]): the channel transform.
 
-One story in reading order: public functions, the check, packed weights, gradients, registration.
+One story in reading order: public functions, the check, packed weights, what gradients are made of (by
+trilinear), registration.
 """
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from multipath_gcn.ops import reference
 from multipath_gcn.ops.native import OPS
+from multipath_gcn.ops.trilinear import Trilinear
 from multipath_gcn.windows import ChannelWindows
 
 TRANSFORM = OPS.channel_transform.default
@@ -97,7 +99,7 @@ def _transform(x, weight, windows, bias, activation, channel_dim) -> Tensor:
     start, order = _starts(windows, x)
     if torch.compiler.is_compiling():
         return TRANSFORM(x, weight, bias, start, order, channel_dim, relu)
-    return _derive("y", x, weight, (start, order, windows.in_channels, windows.width, channel_dim), bias, relu)
+    return OPERATORS.derive("y", x, weight, (start, order, windows.in_channels, windows.width, channel_dim), bias, relu)
 
 
 def stock_is_best(x: Tensor, windows: ChannelWindows, channel_dim: int) -> bool:
@@ -253,62 +255,25 @@ class PackedWeight:
         return f"{type(self).__name__}({self.windows!r}, dtype={self.dtype}, device={self.device})"
 
 
-# Gradients. The transform is the sum over n, o, k of y x weight: each operator takes two of these and gives the third,
-# the derivative by its place, so that derivatives of any order are the same three again. A class of our own, called
-# below autograd's key, costs a quarter of what register_autograd adds to every call.
-
-OPERANDS = {"y": ("x", "weight"), "x": ("y", "weight"), "weight": ("y", "x")}
-
-
-def _derive(place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    """What stands in ``place``, from the two :data:`OPERANDS`; ``sizes`` is start, order, C, K and channel_dim."""
-    wanted = a.requires_grad or b.requires_grad or (bias is not None and bias.requires_grad)
-    if wanted and torch.is_grad_enabled():
-        return _Trilinear.run(a, b, bias, place, sizes, relu)
-    return _compute(place, a, b, sizes, bias, relu)
+# Gradients: sizes are start, order, C, K and channel_dim.
 
 
 def _compute(place: str, a: Tensor, b: Tensor, sizes: tuple, bias: Tensor | None, relu: bool) -> Tensor:
     start, order, in_channels, width, channel_dim = sizes
-    with torch._C._AutoDispatchBelowAutograd():
-        if place == "y":
-            return TRANSFORM(a, b, bias, start, order, channel_dim, relu)
-        if place == "x":
-            return INPUT_GRAD(a, b, start, order, in_channels, channel_dim)
-        return WEIGHT_GRAD(a, b, start, order, width, channel_dim)
+    if place == "y":
+        return TRANSFORM(a, b, bias, start, order, channel_dim, relu)
+    if place == "x":
+        return INPUT_GRAD(a, b, start, order, in_channels, channel_dim)
+    return WEIGHT_GRAD(a, b, start, order, width, channel_dim)
 
 
-class _Trilinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, a, b, bias, place, sizes, relu):
-        result = _compute(place, a, b, sizes, bias, relu)
-        ctx.place, ctx.sizes = place, sizes
-        ctx.save_for_backward(
-            a if ctx.needs_input_grad[1] else None, b if ctx.needs_input_grad[0] else None, result if relu else None
-        )
-        return result
-
-    @staticmethod
-    def backward(ctx, grad):
-        a, b, result = ctx.saved_tensors
-        if result is not None:  # relu; detached, since the mask itself has no slope
-            grad = torch.ops.aten.threshold_backward(grad, result.detach(), 0)
-        first, second = OPERANDS[ctx.place]
-        known = {ctx.place: grad, first: a, second: b}
-        needs_a, needs_b, needs_bias, *_ = ctx.needs_input_grad
-        grad_a = _derive(first, *(known[name] for name in OPERANDS[first]), ctx.sizes) if needs_a else None
-        grad_b = _derive(second, *(known[name] for name in OPERANDS[second]), ctx.sizes) if needs_b else None
-        return grad_a, grad_b, _bias_grad(grad, ctx.sizes[-1]) if needs_bias else None, None, None, None
-
-
-# Function.apply serves torch.func before it calls this: a fifth of the time of a small call
-_Trilinear.run = super(torch.autograd.Function, _Trilinear).apply
-
-
-def _bias_grad(grad: Tensor, channel_dim: int) -> Tensor:
-    if channel_dim == IMAGES:  # in two steps: at once takes twice as long, and thirty times in bfloat16
+def _bias_grad(grad: Tensor, sizes: tuple) -> Tensor:
+    if sizes[-1] == IMAGES:  # in two steps: at once takes twice as long, and thirty times in bfloat16
         return grad.sum((2, 3)).sum(0)
     return grad.sum_to_size(grad.size(-1))
+
+
+OPERATORS = Trilinear(_compute, _bias_grad)
 
 
 # Registration
@@ -318,17 +283,19 @@ LIBRARY = torch.library.Library("multipath_gcn", "IMPL")
 
 @torch.library.impl(LIBRARY, "channel_transform", "Autograd")
 def _(x, weight, bias, start, order, channel_dim, relu):
-    return _derive("y", x, weight, (start, order, x.size(channel_dim), weight.size(1), channel_dim), bias, relu)
+    return OPERATORS.derive(
+        "y", x, weight, (start, order, x.size(channel_dim), weight.size(1), channel_dim), bias, relu
+    )
 
 
 @torch.library.impl(LIBRARY, "channel_transform_input_grad", "Autograd")
 def _(grad, weight, start, order, in_channels, channel_dim):
-    return _derive("x", grad, weight, (start, order, in_channels, weight.size(1), channel_dim))
+    return OPERATORS.derive("x", grad, weight, (start, order, in_channels, weight.size(1), channel_dim))
 
 
 @torch.library.impl(LIBRARY, "channel_transform_weight_grad", "Autograd")
 def _(grad, x, start, order, width, channel_dim):
-    return _derive("weight", grad, x, (start, order, x.size(channel_dim), width, channel_dim))
+    return OPERATORS.derive("weight", grad, x, (start, order, x.size(channel_dim), width, channel_dim))
 
 
 @torch.library.register_fake("multipath_gcn::channel_transform")

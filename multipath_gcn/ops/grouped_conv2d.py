@@ -1,17 +1,18 @@
 r"""y[n, gK + k] = act(b + sum_{c, r, s} W[gK + k, c, r, s] x[n, gC + c, ...]): grouped convolution of images.
 
-One story in reading order: the public function, gradients, registration. What arguments mean is in conv_geometry, who
-computes in conv_dispatch.
+The public function and its registration. What arguments mean is in conv_geometry, who computes in conv_dispatch, and
+gradients are in trilinear.
 """
 
 import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Geometry, Padding, Pair, out_size
-from multipath_gcn.ops.conv_dispatch import Plan, compute, compute_gradients, own_plan, plan_of
+from multipath_gcn.ops.conv_dispatch import compute, compute_gradients, own_plan, plan_of
 from multipath_gcn.ops.conv_geometry import geometry
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.reference.channel_transform import memory_format
+from multipath_gcn.ops.trilinear import Trilinear, has_gradient
 
 
 def grouped_conv2d(
@@ -65,11 +66,11 @@ def convolve(x, weight, bias, stride, padding, dilation, groups, relu: bool) -> 
     images = x if x.dim() == 4 else x.unsqueeze(0)
     found = plan_of(images, weight, of)
     # PyTorch's own step, where all of it is PyTorch's; a trace takes operators apart itself.
-    stock_step = _has_gradient(x, weight, bias) and None not in found.stock.values()
+    stock_step = has_gradient(x, weight, bias) and None not in found.stock.values()
     if stock_step or torch.compiler.is_compiling() or x.device.type == "meta":
         y = compute("y", images, weight, found, bias, relu)
     else:
-        y = _derive("y", images, weight, found, bias, relu)
+        y = OPERATORS.derive("y", images, weight, found, bias, relu)
     return y if x.dim() == 4 else y.squeeze(0)
 
 
@@ -79,57 +80,11 @@ def autocast(device: torch.device, *tensors: Tensor | None) -> list[Tensor | Non
     return [t.to(dtype) if isinstance(t, Tensor) and t.dtype is not torch.float64 else t for t in tensors]
 
 
-# Gradients. The convolution is trilinear in y, x and weight: each operator takes two of these and gives the third, the
-# derivative by its place, so that derivatives of any order are the same three again.
-
-OPERANDS = {"y": ("x", "weight"), "x": ("y", "weight"), "weight": ("y", "x")}
+def _bias_grad(grad: Tensor, plan) -> Tensor:
+    return grad.sum((2, 3)).sum(0)
 
 
-def _derive(place: str, a: Tensor, b: Tensor, plan: Plan, bias: Tensor | None = None, relu: bool = False) -> Tensor:
-    """What stands in ``place``, from the two :data:`OPERANDS`, and all its derivatives, by whom the plan says."""
-    if _has_gradient(a, b, bias):
-        return _Trilinear.run(a, b, bias, place, plan, relu)
-    with torch._C._AutoDispatchBelowAutograd():
-        return compute(place, a, b, plan, bias, relu)
-
-
-def _has_gradient(a: Tensor, b: Tensor, bias: Tensor | None) -> bool:
-    wanted = a.requires_grad or b.requires_grad or (bias is not None and bias.requires_grad)
-    return wanted and torch.is_grad_enabled()
-
-
-class _Trilinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, a, b, bias, place, plan, relu):
-        with torch._C._AutoDispatchBelowAutograd():
-            result = compute(place, a, b, plan, bias, relu)
-        ctx.place, ctx.plan = place, plan
-        ctx.save_for_backward(
-            a if ctx.needs_input_grad[1] else None, b if ctx.needs_input_grad[0] else None, result if relu else None
-        )
-        return result
-
-    @staticmethod
-    def backward(ctx, grad):
-        a, b, result = ctx.saved_tensors
-        if result is not None:  # relu; detached, since the mask itself has no slope
-            grad = torch.ops.aten.threshold_backward(grad, result.detach(), 0)
-        needs_a, needs_b, needs_bias, *_ = ctx.needs_input_grad
-        if ctx.place == "y" and needs_a and needs_b and not torch.is_grad_enabled():
-            with torch._C._AutoDispatchBelowAutograd():
-                grad_a, grad_b = compute_gradients(grad, a, b, ctx.plan)
-        else:
-            first, second = OPERANDS[ctx.place]
-            known = {ctx.place: grad, first: a, second: b}
-            grad_a, grad_b = (
-                _derive(name, *(known[operand] for operand in OPERANDS[name]), ctx.plan) if needed else None
-                for name, needed in ((first, needs_a), (second, needs_b))
-            )
-        return grad_a, grad_b, grad.sum((2, 3)).sum(0) if needs_bias else None, None, None, None
-
-
-# Function.apply serves torch.func before it calls this: a fifth of the time of a small call
-_Trilinear.run = super(torch.autograd.Function, _Trilinear).apply
+OPERATORS = Trilinear(compute, _bias_grad, compute_gradients)
 
 
 # Registration
@@ -140,24 +95,24 @@ LIBRARY = torch.library.Library("multipath_gcn", "IMPL")
 @torch.library.impl(LIBRARY, "grouped_conv2d", "Autograd")
 def _(x, weight, bias, stride, padding, dilation, groups, relu):
     of = Geometry(stride, padding, dilation, groups)
-    return _derive("y", x, weight, own_plan(of, x.shape[2:], weight.shape[2:]), bias, relu)
+    return OPERATORS.derive("y", x, weight, own_plan(of, x.shape[2:], weight.shape[2:]), bias, relu)
 
 
 @torch.library.impl(LIBRARY, "grouped_conv2d_input_grad", "Autograd")
 def _(grad, weight, size, stride, padding, dilation, groups):
     of = Geometry(stride, padding, dilation, groups)
-    return _derive("x", grad, weight, own_plan(of, size, weight.shape[2:]))
+    return OPERATORS.derive("x", grad, weight, own_plan(of, size, weight.shape[2:]))
 
 
 @torch.library.impl(LIBRARY, "grouped_conv2d_weight_grad", "Autograd")
 def _(grad, x, kernel_size, stride, padding, dilation, groups):
     of = Geometry(stride, padding, dilation, groups)
-    return _derive("weight", grad, x, own_plan(of, x.shape[2:], kernel_size))
+    return OPERATORS.derive("weight", grad, x, own_plan(of, x.shape[2:], kernel_size))
 
 
 @torch.library.impl(LIBRARY, "grouped_conv2d_gradients", "Autograd")
 def _(grad, x, weight, *of):
-    if not _has_gradient(grad, x, weight):
+    if not has_gradient(grad, x, weight):
         with torch._C._AutoDispatchBelowAutograd():
             return OPS.grouped_conv2d_gradients(grad, x, weight, *of)
     return (

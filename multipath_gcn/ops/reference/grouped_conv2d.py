@@ -59,6 +59,7 @@ def grouped_conv2d_pack(weight, stride, padding, dilation, groups, relu) -> Tens
 
 
 def grouped_conv2d_packed(x, packed, bias, residual) -> Tensor:
+    """A residual is one more term of the sum, in the wide type."""
     *of, groups, relu = packed[:14].long().tolist()
     weight = packed[14:].to(x.dtype).view(of[:4])
     of = of[4:6], of[6:10], of[10:12], groups
