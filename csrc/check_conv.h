@@ -32,6 +32,13 @@ inline ConvShape conv_shape(const std::vector<int64_t>& in, int64_t channels, co
   }
 }
 
+// Of both gradients at once, each of which knows but one of these.
+inline void check_conv_operands(const Tensor& x, const Tensor& weight, int64_t groups) {
+  check_images("x", x);
+  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(1) * groups == x.size(1), "weight must have shape [O, C / groups, R, S] with C = ",
+                  x.size(1), " and groups = ", groups, ", got ", shape_text(weight));
+}
+
 inline void check_grad(const Tensor& grad, int64_t batch, int64_t filters, const ConvShape& shape) {
   STD_TORCH_CHECK(grad.size(0) == batch && grad.size(1) == filters && grad.size(2) == shape.out[0] && grad.size(3) == shape.out[1],
                   "grad must have shape [", batch, ", ", filters, ", ", shape.out[0], ", ", shape.out[1], "], got ",

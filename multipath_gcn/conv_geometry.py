@@ -19,6 +19,12 @@ class Geometry(NamedTuple):
     dilation: tuple[int, int]
     groups: int
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether padding is the same above and below, and left and right."""
+        top, bottom, left, right = self.sides
+        return top == bottom and left == right
+
 
 def geometry_of(x, weight, stride, padding, dilation, groups, bias=None) -> Geometry:
     """The geometry of a convolution of such shapes.

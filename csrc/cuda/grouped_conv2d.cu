@@ -105,9 +105,7 @@ Tensor weight_grad(const Tensor& grad, const Tensor& x, std::vector<int64_t> ker
 
 std::tuple<Tensor, Tensor> gradients(const Tensor& grad, const Tensor& x, const Tensor& weight, std::vector<int64_t> stride,
                                      std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups) {
-  check_images("x", x);
-  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(1) * groups == x.size(1), "weight must have shape [O, C / groups, R, S] with C = ",
-                  x.size(1), " and groups = ", groups, ", got ", shape_text(weight));
+  check_conv_operands(x, weight, groups);
   return {input_grad(grad, weight, {x.size(2), x.size(3)}, stride, padding, dilation, groups),
           weight_grad(grad, x, {weight.size(2), weight.size(3)}, stride, padding, dilation, groups)};
 }

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from multipath_gcn.conv_geometry import Geometry, out_size
 from multipath_gcn.ops.native import OPS
+from multipath_gcn.ops.reference.channel_transform import memory_format
 from multipath_gcn.ops.stock_conv2d import stock_conv2d, stock_gradients
 
 CONV = OPS.grouped_conv2d.default
@@ -29,7 +30,7 @@ class Plan(NamedTuple):
 
 def plan_of(x: Tensor, weight: Tensor, of: Geometry) -> Plan:
     """Who computes the outputs and the gradients of a convolution."""
-    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    last = memory_format(x, 1) is torch.channels_last
     facts = x.shape, last, x.dtype, x.device.type, weight.shape, of, torch.are_deterministic_algorithms_enabled()
     if torch.compiler.is_compiling():  # sizes may be unknown: no keys
         return _plan(*facts)

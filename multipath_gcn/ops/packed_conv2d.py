@@ -101,8 +101,8 @@ class PackedConv2d:
         x, residual = self._cast("x", x), None if residual is None else self._cast("residual", residual)
         of = geometry_of(x.shape, self.weight.shape, *self.arguments)
         wanted = (*x.shape[:-3], self.weight.size(0), *out_size(x.shape[-2:], self.weight.shape[2:], of))
-        if residual is not None and residual.shape != wanted:
-            raise ValueError(f"residual must have the shape of the output, {list(wanted)}, got {list(residual.shape)}")
+        if residual is not None:
+            _check_shape(residual, wanted)
         if x.dim() == 3:
             return self(x.unsqueeze(0), None if residual is None else residual.unsqueeze(0)).squeeze(0)
         if _key(x) not in self._plans:
@@ -119,8 +119,7 @@ class PackedConv2d:
         y = convolve(x, self.weight, self.bias, *self.arguments, self.relu and not added)
         if not added:
             return y
-        if residual.shape != y.shape:
-            raise ValueError(f"residual must have the shape of the output, {list(y.shape)}, got {list(residual.shape)}")
+        _check_shape(residual, y.shape)
         y = y + self._cast("residual", residual)
         return y.relu() if self.relu else y
 
@@ -143,6 +142,11 @@ def _check_call(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
     if tensor.requires_grad and torch.is_grad_enabled():
         raise ValueError(f"{name} must not require a gradient with a packed weight: call it under no_grad")
+
+
+def _check_shape(residual: Tensor, wanted: tuple[int, ...]) -> None:
+    if residual.shape != wanted:
+        raise ValueError(f"residual must have the shape of the output, {list(wanted)}, got {list(residual.shape)}")
 
 
 class _Known(NamedTuple):

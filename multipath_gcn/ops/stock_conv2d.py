@@ -21,13 +21,11 @@ def frozen_stock_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, of: Geom
     oneDNN's weight is brought into its own order once, as frozen compiled networks do: 1.05 to 2 times as fast. Only in
     channels-last memory, which is what that operator returns, and where it exists: it is no public function.
     """
-    top, bottom, left, right = of.sides
-    onednn = torch.ops.mkldnn
-    last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    onednn, last = torch.ops.mkldnn, memory_format(x, 1) is torch.channels_last
     known = hasattr(onednn, "_reorder_convolution_weight") and hasattr(onednn, "_convolution_pointwise")
-    if not (last and known and (top, left) == (bottom, right) and torch.backends.mkldnn.enabled):
+    if not (last and known and of.symmetric and torch.backends.mkldnn.enabled):
         return lambda x, residual: stock_conv2d(x, weight, bias, of, relu, residual)
-    options = [top, left], list(of.stride), list(of.dilation), of.groups
+    options = list(of.sides[::2]), list(of.stride), list(of.dilation), of.groups
     own = onednn._reorder_convolution_weight(weight, *options, list(x.shape))
     pointwise = onednn._convolution_pointwise.default
 
@@ -42,7 +40,7 @@ def frozen_stock_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, of: Geom
 
 def _symmetric(x, of: Geometry, weight, bias) -> tuple:
     top, bottom, left, right = of.sides
-    if top == bottom and left == right:
+    if of.symmetric:
         return x, weight, bias, of.stride, (top, left)
     return F.pad(x, (left, right, top, bottom)), weight, bias, of.stride, 0
 
@@ -50,7 +48,7 @@ def _symmetric(x, of: Geometry, weight, bias) -> tuple:
 def stock_gradients(grad, x: Tensor | None, weight: Tensor | None, of: Geometry, size, kernel) -> tuple:
     """The gradient by x, which takes the weight, and the gradient by the weight, which takes x."""
     top, bottom, left, right = of.sides
-    even = top == bottom and left == right
+    even = of.symmetric
     wanted = weight is not None, x is not None
     # What is not given serves for its shape alone, and x for its memory format: the operator goes by it.
     if x is None:
