@@ -1,19 +1,22 @@
 """The training loop: epochs, selection on validation, early stopping, history, checkpoint and exact resume.
 
-It knows neither graphs nor Hydra. A task is anything with ``train_loss(model, epoch) -> Tensor`` and
-``evaluate(model) -> {"train", "valid", "test", "valid_loss"}``.
+It knows neither graphs, images nor Hydra. A task is anything with ``train_losses(model, epoch)``, which yields the loss
+of each step of an epoch, and ``evaluate(model) -> {"train", "valid", "test", "valid_loss"}``.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
 
 from multipath_gcn.checkpoint import Checkpoint
 from multipath_gcn.files import write_atomically
@@ -23,7 +26,7 @@ Row = dict[str, float]
 
 
 class Task(Protocol):
-    def train_loss(self, model: nn.Module, epoch: int) -> Tensor: ...
+    def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]: ...
 
     def evaluate(self, model: nn.Module) -> dict[str, float]: ...
 
@@ -56,6 +59,7 @@ def fit(
     directory: Path,
     epochs: int,
     patience: int | None = None,
+    ema: float | None = None,
     schedulers: Iterable[LRScheduler] = (),
     checkpoint_seconds: float = 30.0,
     setup_seconds: float = 0.0,
@@ -74,13 +78,17 @@ def fit(
         directory: the run directory, which exists; gets ``checkpoint.pt`` and ``history.csv``.
         epochs: how many at most, 1 or more.
         patience: stops after so many epochs without a new best one; ``None`` for never.
-        schedulers: each is stepped after every epoch, a ``ReduceLROnPlateau`` with the validation score.
+        ema: decay in [0, 1) of an exponential moving average of the weights and of the norms' statistics, updated
+            after every step, which is then what is evaluated and kept; ``None`` for none. The decay of update t is at
+            most t / (t + 9), so that the first steps are forgotten.
+        schedulers: each is stepped after every epoch, a ``ReduceLROnPlateau`` with the validation score; a
+            ``OneCycleLR`` after every step.
         checkpoint_seconds: least time between two checkpoints, in seconds; 0 for one after every epoch.
         setup_seconds: what this start took before training; adds up over restarts.
         on_epoch: called with the row of each new epoch.
 
     Raises:
-        ValueError: for ``epochs`` or ``patience`` below 1.
+        ValueError: for ``epochs`` or ``patience`` below 1, or ``ema`` outside [0, 1).
         FloatingPointError: if the loss is not finite.
         CorruptCheckpoint: if the checkpoint cannot be read; it is kept under another name.
     """
@@ -88,12 +96,16 @@ def fit(
         raise ValueError(f"epochs must be at least 1, got {epochs}")
     if patience is not None and patience < 1:
         raise ValueError(f"patience must be None or at least 1, got {patience}")
+    if ema is not None and not 0 <= ema < 1:
+        raise ValueError(f"ema must be None or in [0, 1), got {ema}")
     schedulers = list(schedulers)
+    average = None if ema is None else AveragedModel(model, multi_avg_fn=_moving_average(ema), use_buffers=True)
+    judged = model if average is None else average.module
     parts = {
         "model": model,
         "optimizer": optimizer,
-        "precision": fabric.strategy.precision,
-    }  # which may scale gradients
+        "precision": fabric.strategy.precision,  # which may scale gradients
+    } | ({} if average is None else {"average": average})
     checkpoint = Checkpoint(directory, parts | {f"scheduler{i}": s for i, s in enumerate(schedulers)})
     progress = checkpoint.load(fabric.device, lambda record: Progress(**record))
     if progress is None:
@@ -103,14 +115,23 @@ def fit(
     progress.setup_seconds += setup_seconds
     memory = PeakMemory(fabric.device, progress.peak_mib)
 
+    each_step = [scheduler for scheduler in schedulers if isinstance(scheduler, OneCycleLR)]
+    each_epoch = [scheduler for scheduler in schedulers if scheduler not in each_step]
+
+    def after_step() -> None:
+        if average is not None:
+            average.update_parameters(model)
+        for scheduler in each_step:
+            scheduler.step()
+
     saved_at = time.perf_counter()
     while progress.epoch < epochs and not (patience and progress.epochs_since_best() >= patience):
-        row = _one_epoch(task, model, optimizer, fabric, progress.epoch + 1)
+        row = _one_epoch(task, model, judged, optimizer, fabric, progress.epoch + 1, after_step)
         progress.history.append(row)
         if progress.best is None or _merit(row) > _merit(progress.best):
             progress.best = row
-            progress.best_weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        for scheduler in schedulers:
+            progress.best_weights = {key: value.detach().clone() for key, value in judged.state_dict().items()}
+        for scheduler in each_epoch:
             scheduler.step(row["valid"]) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
         fabric.log_dict(row, step=progress.epoch)
         on_epoch(row)
@@ -121,17 +142,40 @@ def fit(
     return progress
 
 
-def _one_epoch(task: Task, model: nn.Module, optimizer: Optimizer, fabric: Fabric, epoch: int) -> Row:
-    start = time.perf_counter()
-    optimizer.zero_grad(set_to_none=True)
-    loss = task.train_loss(model, epoch)
-    fabric.backward(loss)
-    lr = optimizer.param_groups[0]["lr"]
-    optimizer.step()
-    if not loss.isfinite():
-        raise FloatingPointError(f"loss must be finite, got {loss.item()} in epoch {epoch}; try a smaller lr")
-    row: dict[str, Any] = {"epoch": epoch, "loss": loss.item(), "lr": lr} | task.evaluate(model)
+def _one_epoch(
+    task: Task,
+    model: nn.Module,
+    judged: nn.Module,
+    optimizer: Optimizer,
+    fabric: Fabric,
+    epoch: int,
+    after_step: Callable[[], None],
+) -> Row:
+    start, lr = time.perf_counter(), optimizer.param_groups[0]["lr"]
+    losses = []
+    for loss in task.train_losses(model, epoch):
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        optimizer.step()
+        after_step()
+        losses.append(loss.detach())
+    loss = torch.stack(losses).mean().item()
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"loss must be finite, got {loss} in epoch {epoch}; try a smaller lr")
+    row: dict[str, Any] = {"epoch": epoch, "loss": loss, "lr": lr} | task.evaluate(judged)
     return row | {"seconds": time.perf_counter() - start}
+
+
+def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    @torch.no_grad()
+    def update(average: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        kept = min(decay, float((updates + 1) / (updates + 10)))
+        if average[0].is_floating_point():
+            torch._foreach_lerp_(average, current, 1 - kept)
+        else:  # counters
+            torch._foreach_copy_(average, current)
+
+    return update
 
 
 def _merit(row: Row) -> tuple[float, float]:

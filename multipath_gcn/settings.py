@@ -11,6 +11,7 @@ from omegaconf import MISSING
 class FitSettings:
     epochs: int = MISSING
     patience: int | None = None
+    ema: float | None = None
     checkpoint_seconds: float = MISSING
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,6 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from multipath_gcn.files import write_atomically
 from multipath_gcn.fit import Progress, fit
@@ -64,7 +67,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     model = instantiate(cfg.model, in_channels=task.in_channels, out_channels=task.out_channels, _convert_="all")
     parameters = count_parameters(model)
     optimizer = instantiate(cfg.optimizer)(model.parameters())
-    schedulers = [build(optimizer) for build in instantiate(cfg.scheduler).values()]
+    schedulers = [_scheduler(build, optimizer, task.steps) for build in instantiate(cfg.scheduler).values()]
     model, optimizer = fabric.setup(model, optimizer)
     setup_seconds = time.perf_counter() - start
 
@@ -119,6 +122,10 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         directory,
     )
     return result
+
+
+def _scheduler(build: partial[LRScheduler], optimizer: Optimizer, steps: int) -> LRScheduler:
+    return build(optimizer, steps_per_epoch=steps) if build.func is OneCycleLR else build(optimizer)
 
 
 def _scores(progress: Progress) -> dict[str, Any]:

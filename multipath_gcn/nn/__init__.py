@@ -7,19 +7,28 @@ from multipath_gcn.nn.channel import (
     SlidingChannelConv2d,
     SlidingChannelLinear,
 )
+from multipath_gcn.nn.convert import Conversion, ConvertedLayer, convert
+from multipath_gcn.nn.cost import LayerCost, layer_costs
 from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.multipath_gcn import MultiPathGCN
 from multipath_gcn.nn.packed_conv import PackedGroupedConv2d
+from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
 
 __all__ = [
     "ChannelConv2d",
     "ChannelLinear",
+    "Conversion",
+    "ConvertedLayer",
+    "DepthwiseSeparableConv2d",
     "GCNConv",
     "GroupedConv2d",
     "GroupedLinear",
+    "LayerCost",
     "MultiPathGCN",
     "PackedGroupedConv2d",
     "SlidingChannelConv2d",
     "SlidingChannelLinear",
+    "convert",
+    "layer_costs",
 ]

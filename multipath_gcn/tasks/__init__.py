@@ -1,7 +1,8 @@
 """What is trained and how it is scored."""
 
 from multipath_gcn.tasks.consistency import ConsistencyLoss
+from multipath_gcn.tasks.image import ImageTask
 from multipath_gcn.tasks.loss import LogEpsilonLoss
 from multipath_gcn.tasks.node import NodeTask
 
-__all__ = ["ConsistencyLoss", "LogEpsilonLoss", "NodeTask"]
+__all__ = ["ConsistencyLoss", "ImageTask", "LogEpsilonLoss", "NodeTask"]

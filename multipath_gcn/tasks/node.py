@@ -1,6 +1,6 @@
 """Node property prediction on one full graph: what a training step and an evaluation are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class NodeTask:
 
     Attributes:
         in_channels, out_channels: widths that a model for this task must have.
+        steps: training steps of an epoch, 1: all nodes are trained on at once.
 
     Raises:
         ValueError: for ``label_reuse`` or ``drop_node`` out of range, or ``consistency`` with binary tasks.
@@ -59,6 +60,11 @@ class NodeTask:
             keep_product(self.graph, self.x)
         self.in_channels = self.x.shape[1] + (self.labels.width if self.labels else 0)
         self.out_channels = dataset.num_outputs
+        self.steps = 1
+
+    def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]:
+        """The loss of the only step of an epoch."""
+        yield self.train_loss(model, epoch)
 
     def train_loss(self, model: nn.Module, epoch: int) -> Tensor:
         """The loss of the step of an epoch, counted from 1, over the training nodes, with a gradient."""

@@ -1,0 +1,37 @@
+"""What the convolution networks are made of."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+Convolution = Callable[..., nn.Module]  # (in_channels, out_channels, kernel_size, *, stride, padding, bias) -> layer
+FORMS = ("cifar", "imagenet")
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm and, unless ``activation`` is false, ReLU."""
+
+    def __init__(self, convolution: nn.Module, out_channels: int, activation: bool = True):
+        super().__init__()
+        self.convolution = convolution
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.convolution(x))
+        return y.relu_() if self.activation else y
+
+
+def scaled(channels: int, width: float) -> int:
+    """``width`` times so many channels, to the nearest multiple of 8 and at least 8: groups must divide them."""
+    return max(8, int(channels * width / 8 + 0.5) * 8)
+
+
+def check_form(form: str) -> None:
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {list(FORMS)}, got {form!r}")
+
+
+def check_width(width: float) -> None:
+    if not width > 0:
+        raise ValueError(f"width must be greater than 0, got {width}")

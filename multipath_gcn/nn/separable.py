@@ -1,0 +1,95 @@
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from multipath_gcn.conv_geometry import Padding, Pair
+from multipath_gcn.nn.channel import ChannelConv2d
+from multipath_gcn.nn.grouped_conv import GroupedConv2d
+from multipath_gcn.nn.transform import check_options
+from multipath_gcn.ops import ChannelWindows
+
+
+class DepthwiseSeparableConv2d(nn.Module):
+    r"""A depthwise convolution, then a 1x1 convolution whose filters read all, a block or a window of the channels.
+
+    .. math::
+        h_c = D_c \star x_c, \qquad
+        y_o = b_o + \sum_{k < K} W_{ok} \, \phi(h_{(s_o + k) \bmod C})
+
+    with :math:`\phi` the identity, as in the VGG and ResNet of `DSXplore <https://arxiv.org/abs/2101.00745>`_, or batch
+    norm and ReLU (``norm_between``), as in `MobileNet <https://arxiv.org/abs/1704.04861>`_. The depthwise convolution
+    has no bias: what follows it, linear or a norm, has one.
+
+    Weights: :math:`R S C` depthwise and :math:`O C / G` pointwise, in place of :math:`R S C O`; multiply-adds likewise
+    per output pixel. ``pointwise="sliding", overlap=0`` is the grouped convolution with its outputs shuffled over the
+    groups, as ShuffleNet does after it.
+
+    Args:
+        in_channels, out_channels: C and O.
+        kernel_size, stride, padding, dilation: of the depthwise convolution, as in ``nn.Conv2d``.
+        bias: whether to add a learned b.
+        pointwise: windows that the 1x1 convolution reads: ``"dense"``, ``"grouped"`` (G blocks, of inputs and filters)
+            or ``"sliding"`` (C / G channels, each window one step after the one before, cyclically).
+        groups: G; ``None`` is 2, or for dense windows 1.
+        overlap: part of a sliding window shared with the next one, in [0, 1); ``None`` is 0.5.
+        norm_between: whether batch norm and ReLU stand between the two.
+        device, dtype: of the parameters.
+
+    Shapes:
+        - **input:** images (N, C, H, W), contiguous or channels-last
+        - **output:** (N, O, H', W') in the memory format of the input
+
+    Raises:
+        ValueError: for an option that ``pointwise`` does not have, or a number of channels that groups do not divide.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Padding = 0,
+        dilation: Pair = 1,
+        bias: bool = True,
+        pointwise: str = "dense",
+        groups: int | None = None,
+        overlap: Any = None,
+        norm_between: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        factory = {"device": device, "dtype": dtype}
+        windows = pointwise_windows(in_channels, out_channels, pointwise, groups, overlap)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.depthwise = GroupedConv2d(
+            in_channels, in_channels, kernel_size, stride, padding, dilation, groups=in_channels, bias=False, **factory
+        )
+        self.norm = nn.BatchNorm2d(in_channels, **factory) if norm_between else None
+        self.pointwise = ChannelConv2d(windows, bias, **factory)
+
+    def reset_parameters(self) -> None:
+        for layer in self.children():
+            layer.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.depthwise(x)
+        return self.pointwise(h if self.norm is None else self.norm(h).relu_())
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}"
+
+
+def pointwise_windows(
+    in_channels: int, out_channels: int, pointwise: str, groups: int | None = None, overlap: Any = None
+) -> ChannelWindows:
+    """What the 1x1 convolution of that name reads: see :class:`DepthwiseSeparableConv2d`."""
+    check_options(pointwise, groups, overlap, "pointwise")
+    if pointwise == "dense":
+        return ChannelWindows.dense(in_channels, out_channels)
+    groups = 2 if groups is None else groups
+    if pointwise == "grouped":
+        return ChannelWindows.grouped(in_channels, out_channels, groups)
+    return ChannelWindows.sliding(in_channels, out_channels, groups, 0.5 if overlap is None else overlap)
