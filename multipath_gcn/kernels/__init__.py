@@ -19,10 +19,12 @@ from multipath_gcn.kernels.channel_transform import (
     pack_weight,
 )
 from multipath_gcn.kernels.grouped_conv2d import grouped_conv2d
+from multipath_gcn.kernels.network import Network
 from multipath_gcn.windows import ChannelWindows
 
 __all__ = [
     "ChannelWindows",
+    "Network",
     "PackedWeight",
     "channel_transform",
     "channel_transform_2d",

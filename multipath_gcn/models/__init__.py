@@ -1,9 +1,20 @@
 """Networks: graph baselines and what makes them comparable; convolution networks that take any convolution."""
 
+from multipath_gcn.models.arrays import save_arrays
 from multipath_gcn.models.gcn import GCN, ResGCN
 from multipath_gcn.models.match_width import build_matched, count_parameters, match_width
 from multipath_gcn.models.mobilenet import MobileNet
 from multipath_gcn.models.resnet import ResNet
 from multipath_gcn.models.vgg import VGG
 
-__all__ = ["GCN", "VGG", "MobileNet", "ResGCN", "ResNet", "build_matched", "count_parameters", "match_width"]
+__all__ = [
+    "GCN",
+    "VGG",
+    "MobileNet",
+    "ResGCN",
+    "ResNet",
+    "build_matched",
+    "count_parameters",
+    "match_width",
+    "save_arrays",
+]

@@ -2,24 +2,10 @@
 
 from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import nn
 
 Convolution = Callable[..., nn.Module]  # (in_channels, out_channels, kernel_size, *, stride, padding, bias) -> layer
 FORMS = ("cifar", "imagenet")
-
-
-class ConvBlock(nn.Module):
-    """Convolution, batch norm and, unless ``activation`` is false, ReLU."""
-
-    def __init__(self, convolution: nn.Module, out_channels: int, activation: bool = True):
-        super().__init__()
-        self.convolution = convolution
-        self.norm = nn.BatchNorm2d(out_channels)
-        self.activation = activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.convolution(x))
-        return y.relu_() if self.activation else y
 
 
 def scaled(channels: int, width: float) -> int:

@@ -1,15 +1,16 @@
+from collections import OrderedDict
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
-from multipath_gcn.models.conv_network import ConvBlock, Convolution, check_form, check_width, scaled
-from multipath_gcn.nn import DepthwiseSeparableConv2d, GroupedConv2d
+from multipath_gcn.models.conv_network import Convolution, check_form, check_width, scaled
+from multipath_gcn.nn import ConvBlock, DepthwiseSeparableConv2d, GroupedConv2d
 
 # channels, stride
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 
 
-class MobileNet(nn.Module):
+class MobileNet(nn.Sequential):
     """`MobileNet <https://arxiv.org/abs/1704.04861>`_: a 3x3 stem of 32 filters and 13 depthwise-separable blocks, each
     followed by batch norm and ReLU; global average; linear.
 
@@ -39,7 +40,6 @@ class MobileNet(nn.Module):
         width: float = 1.0,
         convolution: Convolution | None = None,
     ):
-        super().__init__()
         check_form(form), check_width(width)
         convolution = convolution or partial(DepthwiseSeparableConv2d, norm_between=True)
         channels = scaled(32, width)
@@ -49,8 +49,6 @@ class MobileNet(nn.Module):
             before, channels = channels, scaled(wanted, width)
             layer = convolution(before, channels, 3, stride=stride, padding=1, bias=False)
             blocks.append(ConvBlock(layer, channels))
-        self.features = nn.Sequential(*blocks)
-        self.classifier = nn.Linear(channels, out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))
+        features, classifier = nn.Sequential(*blocks), nn.Linear(channels, out_channels)
+        parts = {"features": features, "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "classifier": classifier}
+        super().__init__(OrderedDict(parts))

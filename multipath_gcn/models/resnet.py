@@ -1,9 +1,10 @@
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from multipath_gcn.models.conv_network import ConvBlock, Convolution, check_form, check_width, scaled
-from multipath_gcn.nn import GroupedConv2d
+from multipath_gcn.models.conv_network import Convolution, check_form, check_width, scaled
+from multipath_gcn.nn import ConvBlock, GroupedConv2d, prepack
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 CHANNELS = (64, 128, 256, 512)
@@ -24,6 +25,10 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (self.body(x) + self.shortcut(x)).relu_()
 
+    def prepack(self) -> nn.Module:
+        """The block for inference, its sum and ReLU in the store of the last convolution where that can be."""
+        return PackedResidual(self)
+
 
 class Bottleneck(BasicBlock):
     """y = relu(expand(middle(reduce(x))) + shortcut(x)): ``convolution`` makes the 3x3 in the middle, which strides."""
@@ -42,7 +47,24 @@ class Bottleneck(BasicBlock):
         self.shortcut = _shortcut(in_channels, wide, stride)
 
 
-class ResNet(nn.Module):
+class PackedResidual(nn.Module):
+    """What a block computes, for inference."""
+
+    def __init__(self, block: BasicBlock):
+        super().__init__()
+        *first, last = block.body
+        self.shortcut = prepack(block.shortcut)
+        self.first = prepack(nn.Sequential(*first))
+        self.adds = isinstance(last.convolution, GroupedConv2d)
+        self.last = last.convolution.prepack(last.norm, "relu") if self.adds else prepack(last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.shortcut(x)
+        h = self.first(x)
+        return self.last(h, residual) if self.adds else self.last(h).add_(residual).relu_()
+
+
+class ResNet(nn.Sequential):
     """`ResNet <https://arxiv.org/abs/1512.03385>`_: a stem, four stages of residual blocks, global average, linear.
 
     Where a stage begins or the number of channels changes, the shortcut is a 1x1 convolution with batch norm.
@@ -78,7 +100,6 @@ class ResNet(nn.Module):
         convolution: Convolution | None = None,
         blocks: Sequence[int] | None = None,
     ):
-        super().__init__()
         check_form(form), check_width(width)
         if blocks is None and depth not in BLOCKS:
             raise ValueError(f"depth must be one of {list(BLOCKS)}, got {depth!r}")
@@ -93,11 +114,9 @@ class ResNet(nn.Module):
                 stride = 2 if number and block == 0 else 1
                 stages.append(kind(channels, scaled(wanted, width), stride, convolution or GroupedConv2d))
                 channels = kind.expansion * scaled(wanted, width)
-        self.features = nn.Sequential(*stages)
-        self.classifier = nn.Linear(channels, out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))
+        features, classifier = nn.Sequential(*stages), nn.Linear(channels, out_channels)
+        parts = {"features": features, "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "classifier": classifier}
+        super().__init__(OrderedDict(parts))
 
 
 def _stem(in_channels: int, channels: int, form: str) -> nn.Module:

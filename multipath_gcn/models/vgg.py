@@ -1,15 +1,16 @@
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from multipath_gcn.models.conv_network import ConvBlock, Convolution, check_form, check_width, scaled
-from multipath_gcn.nn import GroupedConv2d
+from multipath_gcn.models.conv_network import Convolution, check_form, check_width, scaled
+from multipath_gcn.nn import ConvBlock, GroupedConv2d
 
 CHANNELS = (64, 128, 256, 512, 512)
 REPEATS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
-class VGG(nn.Module):
+class VGG(nn.Sequential):
     """`VGG <https://arxiv.org/abs/1409.1556>`_ with batch norm: stages of 3x3 convolutions, each ended by max pooling.
 
     Args:
@@ -41,7 +42,6 @@ class VGG(nn.Module):
         convolution: Convolution | None = None,
         stages: Sequence[Sequence[int]] | None = None,
     ):
-        super().__init__()
         check_form(form), check_width(width)
         if stages is None:
             if depth not in REPEATS:
@@ -49,7 +49,6 @@ class VGG(nn.Module):
             stages = [[channels] * count for channels, count in zip(CHANNELS, REPEATS[depth], strict=True)]
         if not stages or not all(stages):
             raise ValueError(f"stages must each have at least one convolution, got {stages}")
-        self.least_size = 2 ** len(stages)
         layers: list[nn.Module] = []
         channels = in_channels
         for stage in stages:
@@ -58,16 +57,16 @@ class VGG(nn.Module):
                 make = convolution if layers and convolution else GroupedConv2d
                 layers.append(ConvBlock(make(before, channels, 3, stride=1, padding=1, bias=False), channels))
             layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
-        self.pool = nn.AdaptiveAvgPool2d(1 if form == "cifar" else 7)
-        self.classifier = (
-            nn.Linear(channels, out_channels) if form == "cifar" else _three_layers(channels, out_channels)
-        )
+        head = nn.Linear(channels, out_channels) if form == "cifar" else _three_layers(channels, out_channels)
+        pool = nn.AdaptiveAvgPool2d(1 if form == "cifar" else 7)
+        parts = {"features": nn.Sequential(*layers), "pool": pool, "flat": nn.Flatten(), "classifier": head}
+        super().__init__(OrderedDict(parts))
+        self.least_size = 2 ** len(stages)
 
     def forward(self, x: Tensor) -> Tensor:
         if min(x.shape[-2:]) < self.least_size:
             raise ValueError(f"images must be at least {self.least_size} pixels high and wide, got {list(x.shape)}")
-        return self.classifier(self.pool(self.features(x)).flatten(1))
+        return super().forward(x)
 
 
 def _three_layers(channels: int, out_channels: int, hidden: int = 4096) -> nn.Sequential:

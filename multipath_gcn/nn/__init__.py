@@ -7,17 +7,21 @@ from multipath_gcn.nn.channel import (
     SlidingChannelConv2d,
     SlidingChannelLinear,
 )
+from multipath_gcn.nn.conv_block import ConvBlock
 from multipath_gcn.nn.convert import Conversion, ConvertedLayer, convert
 from multipath_gcn.nn.cost import LayerCost, layer_costs
 from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.multipath_gcn import MultiPathGCN
 from multipath_gcn.nn.packed_conv import PackedGroupedConv2d
+from multipath_gcn.nn.prepack import prepack
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
+from multipath_gcn.nn.stock import to_stock
 
 __all__ = [
     "ChannelConv2d",
     "ChannelLinear",
+    "ConvBlock",
     "Conversion",
     "ConvertedLayer",
     "DepthwiseSeparableConv2d",
@@ -31,4 +35,6 @@ __all__ = [
     "SlidingChannelLinear",
     "convert",
     "layer_costs",
+    "prepack",
+    "to_stock",
 ]
