@@ -1,20 +1,35 @@
-"""Node data sets: every loader is a plain function that returns a checked :class:`NodeDataset`."""
+"""Data sets: every loader is a plain function that returns a checked :class:`NodeDataset` or :class:`ImageDataset`.
 
-from multipath_gcn.data.digits import load_digits
-from multipath_gcn.data.node_dataset import NodeDataset
-from multipath_gcn.data.ogbn import load_ogbn
-from multipath_gcn.data.planetoid import load_planetoid
-from multipath_gcn.data.pyg import load_amazon, load_coauthor, load_cora_full, load_reddit
-from multipath_gcn.data.synthetic import load_synthetic
+Names are imported when they are asked for: graphs bring PyG with them, 160 MB that images have no use for.
+"""
 
-__all__ = [
-    "NodeDataset",
-    "load_amazon",
-    "load_coauthor",
-    "load_cora_full",
-    "load_digits",
-    "load_ogbn",
-    "load_planetoid",
-    "load_reddit",
-    "load_synthetic",
-]
+from importlib import import_module
+
+_HOME = {
+    "Augment": "augment",
+    "ImageDataset": "image_dataset",
+    "ImageSplit": "image_dataset",
+    "NodeDataset": "node_dataset",
+    "Normalize": "augment",
+    "load_amazon": "pyg",
+    "load_coauthor": "pyg",
+    "load_cora_full": "pyg",
+    "load_digit_images": "digit_images",
+    "load_digits": "digits",
+    "load_images": "images",
+    "load_ogbn": "ogbn",
+    "load_planetoid": "planetoid",
+    "load_reddit": "pyg",
+    "load_synthetic": "synthetic",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

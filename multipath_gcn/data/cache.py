@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -63,15 +64,18 @@ def build(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path, largest: float = math.inf) -> None:
     """Check every file that :func:`build` found in ``folder``.
+
+    Args:
+        largest: files of more bytes need only be there, since reading them takes too long.
 
     Raises:
         CorruptCache: naming the file, after the folder was renamed to ``<folder>.corrupt``.
     """
     try:
         digests = json.loads((folder / _MANIFEST).read_text())
-        wrong = [name for name, digest in digests.items() if not _matches(folder / name, digest)]
+        wrong = [name for name, digest in digests.items() if not _matches(folder / name, digest, largest)]
     except (FileNotFoundError, ValueError, AttributeError):
         wrong = [_MANIFEST]
     if wrong:
@@ -134,8 +138,8 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _matches(path: Path, digest: str) -> bool:
-    return path.is_file() and file_digest(path) == digest
+def _matches(path: Path, digest: str, largest: float) -> bool:
+    return path.is_file() and (path.stat().st_size > largest or file_digest(path) == digest)
 
 
 def _own_files(folder: Path) -> list[Path]:

@@ -41,11 +41,11 @@ def raw_folder(name: str, folders: Sequence[str], files: Sequence[str], fetch: C
         with build(cache_root() / folders[0]) as folder:
             fetch(folder)
     except OSError as error:
-        raise _missing(name, folders, files, f"the download failed ({error})") from error
+        raise missing(name, folders, files, f"the download failed ({error})") from error
     found = _find(folders, files)
     if not found:
         reason = f"{cache_root() / folders[0]} does not hold them all: move it away to download again"
-        raise _missing(name, folders, files, reason)
+        raise missing(name, folders, files, reason)
     return found
 
 
@@ -57,11 +57,12 @@ def _find(folders: Sequence[str], files: Sequence[str]) -> Path | None:
     return None
 
 
-def _missing(name: str, folders: Sequence[str], files: Sequence[str], reason: str) -> MissingData:
+def missing(name: str, folders: Sequence[str], files: Sequence[str], reason: str) -> MissingData:
+    """The error that says where files were looked for, what was expected there, and the ``reason`` they are missing."""
     root = data_root()
     where = f"the data root {root} ({DATA})" if root else f"the data root ({DATA} is not set)"
     return MissingData(
         f"{name}: raw files found neither in {where} nor in the cache {cache_root()} ({CACHE}), and {reason}. "
         f"Expected below one of them, in {' or '.join(folders)}: {', '.join(files)}. "
-        "Embedded data that needs no download: data=digits, data=synthetic."
+        "Embedded data that needs no download: data=digits, data=synthetic, data=digit_images."
     )

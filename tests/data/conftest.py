@@ -1,8 +1,10 @@
 """Every data test gets its own cache, a data root that must stay as it was, and no network."""
 
 import gzip
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -60,5 +62,45 @@ def write_csv():
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = [",".join(map(str, row)) for row in ([header] if header else []) + list(rows)]
         path.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
+
+    return write
+
+
+@pytest.fixture
+def encode():
+    """Bytes of an image file from uint8 [H, W], [H, W, 3] or [H, W, 4] pixels."""
+
+    def encode(pixels, kind="PNG"):
+        from PIL import Image
+
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, kind)
+        return content.getvalue()
+
+    return encode
+
+
+@pytest.fixture
+def write_images(encode):
+    """Write a parquet file of random 6 x 5 images, laid out as on the hub, and return their pixels and labels.
+
+    ``change`` maps a row to the bytes that stand there instead; ``finish`` changes the whole table.
+    """
+
+    def write(path: Path, count, seed=0, change=None, labels=None, names=("img", "label"), finish=lambda table: table):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rng = np.random.default_rng(seed)
+        pixels = rng.integers(0, 256, (count, 6, 5, 3), dtype=np.uint8)
+        drawn = rng.integers(0, 4, count) if labels is None else labels
+        images = [
+            {"bytes": (change or {}).get(row, encode(image)), "path": f"{row}.png"} for row, image in enumerate(pixels)
+        ]
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        table = pa.table({names[0]: pa.array(images, kind), names[1]: pa.array(drawn, pa.int64())})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(finish(table), path, row_group_size=10)
+        return pixels, np.array(drawn)
 
     return write

@@ -2,8 +2,11 @@ import inspect
 from pathlib import Path
 
 import pytest
-from hydra.utils import get_method
+from hydra.errors import InstantiationException
+from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
+
+from multipath_gcn.data.roots import MissingData
 
 FOLDER = Path(__file__).parents[2] / "conf/data"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))
@@ -26,6 +29,11 @@ def test_all_are_there():
         "ogbn_mag",
         "synthetic",
         "synthetic_arxiv",
+        "cifar10",
+        "cifar100",
+        "tiny_imagenet",
+        "imagenet",
+        "digit_images",
     }
 
 
@@ -37,7 +45,21 @@ def test_arguments_fit_the_target(path, cache):
     assert not cache.exists()
 
 
-def test_small_config_is_the_default(cache):
-    config = OmegaConf.to_container(OmegaConf.load(FOLDER / "synthetic.yaml"))
+@pytest.mark.parametrize("name", ["synthetic", "digit_images"])
+def test_small_config_is_the_default(name, cache):
+    config = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
     load = get_method(config.pop("_target_"))
     assert config == {name: parameter.default for name, parameter in inspect.signature(load).parameters.items()}
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "tiny_imagenet", "imagenet"])
+def test_arguments_of_images_are_in_range(name, cache, monkeypatch):
+    def no_hub(*args, **kwargs):
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr("datasets.load_dataset", no_hub)
+    with pytest.raises(InstantiationException) as caught:
+        instantiate(OmegaConf.load(FOLDER / f"{name}.yaml"))
+    cause = caught.value.__cause__  # the first thing wrong is that there is no data
+    assert isinstance(cause, MissingData) and "no network in tests" in str(cause)
+    assert f"in {name}: train-*.parquet" in str(cause)
