@@ -31,4 +31,4 @@ def load_digit_images(valid: int = 300, test: int = 360, split_seed: int = 0) ->
     rows = {part: drawn.sort().values for part, drawn in zip(sizes, order.split(list(sizes.values())), strict=True)}
     splits = {part: ImageSplit(pixels, labels[rows[part]], rows[part]) for part in sizes}
     mean, std = mean_and_std(image_moments(pixels[rows["train"].numpy()]), 64)
-    return ImageDataset("digit_images", splits, 10, mean, std)
+    return ImageDataset("digit_images", splits, 10, mean, std, crop_padding=1)

@@ -66,6 +66,8 @@ class ImageDataset:
         num_classes: every label is in [0, num_classes).
         mean: of each channel, over pixels scaled to [0, 1].
         std: of each channel, positive.
+        crop_padding: by how many pixels an image may be moved in any direction and still be what it is.
+        flip: whether an image mirrored left to right is still what it is.
         metric: ``acc``, the share of images whose largest output is their class.
         synthetic: whether the images are generated; reports label it so.
 
@@ -78,12 +80,16 @@ class ImageDataset:
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    crop_padding: int = 0
+    flip: bool = False
     metric: str = "acc"
     synthetic: bool = False
 
     def __post_init__(self) -> None:
         if self.metric != "acc":
             raise ValueError(f"metric must be acc, got {self.metric!r}")
+        if self.crop_padding < 0:
+            raise ValueError(f"crop_padding must be at least 0, got {self.crop_padding}")
         if self.num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
         if set(self.splits) != set(PARTS):

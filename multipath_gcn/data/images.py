@@ -33,6 +33,8 @@ def load_images(
     on_error: str = "stop",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    crop_padding: int = 0,
+    flip: bool = False,
 ) -> ImageDataset:
     r"""An image set from ``<folder>/<split>-*.parquet`` of the data root or the cache, else from the hub.
 
@@ -55,6 +57,7 @@ def load_images(
         on_error: what a broken image does: ``stop`` raises, ``skip`` leaves it out and says so at every load.
         mean: of each channel, over pixels scaled to [0, 1]; by default that of the images to train on, exactly.
         std: likewise.
+        crop_padding, flip: augmentation that images of this set bear, see :class:`ImageDataset`.
 
     Raises:
         ValueError: for an argument out of its range, or raw data that breaks a rule: file, row or column are named.
@@ -88,6 +91,8 @@ def load_images(
         num_classes,
         mean=means if mean is None else tuple(mean),
         std=stds if std is None else tuple(std),
+        crop_padding=crop_padding,
+        flip=flip,
     )
 
 

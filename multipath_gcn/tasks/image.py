@@ -46,6 +46,8 @@ class ImageTask:
         eval_batch_size: int = 500,
         device: torch.device | str = "cpu",
     ):
+        if not isinstance(dataset, ImageDataset):
+            raise ValueError(f"dataset must be an ImageDataset, such as data=cifar10, got {type(dataset).__name__}")
         for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}")

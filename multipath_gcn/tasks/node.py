@@ -45,6 +45,8 @@ class NodeTask:
         consistency: ConsistencyLoss | None = None,
         device: torch.device | str = "cpu",
     ):
+        if not isinstance(dataset, NodeDataset):
+            raise ValueError(f"dataset must be a NodeDataset, such as data=cora, got {type(dataset).__name__}")
         if not 0.0 <= drop_node < 1.0:
             raise ValueError(f"drop_node must lie in [0, 1), got {drop_node}")
         if consistency is not None and dataset.metric != "acc":
