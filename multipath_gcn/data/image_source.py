@@ -79,11 +79,9 @@ class ParquetFile:
         import pyarrow.dataset
 
         with _readable(self.where):
-            stream = datasets.load_dataset(
-                "parquet",
-                data_files=[str(self.path)],
-                split="train",  # what it calls files without a split of their own
-                streaming=True,
+            # Not load_dataset("parquet"), which would tell the hub about it.
+            stream = datasets.IterableDataset.from_parquet(
+                str(self.path),
                 columns=[columns.image, columns.label],
                 batch_size=count,
                 fragment_scan_options=pyarrow.dataset.ParquetFragmentScanOptions(

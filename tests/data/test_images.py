@@ -152,14 +152,14 @@ def test_missing_without_network(root, cache, monkeypatch, is_set):
 def test_from_the_hub_once(root, cache, tiny, monkeypatch):
     import datasets
 
-    source, loader, asked = root.path.rename(root.path.with_name("server")), datasets.load_dataset, []
+    source, asked = root.path.rename(root.path.with_name("server")), []
     root.path.mkdir()
     root.seal()
 
     def fake(path, split, streaming, cache_dir):
         asked.append((path, split))
         files = sorted(map(str, source.glob(f"tiny/{split}-*")))
-        return loader("parquet", data_files={split: files}, split=split, streaming=True, cache_dir=cache_dir)
+        return datasets.IterableDataset.from_parquet(files, cache_dir=cache_dir)
 
     monkeypatch.setattr("datasets.load_dataset", fake)
     for _ in range(2):
