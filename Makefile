@@ -1,6 +1,7 @@
 # Two commands on a fresh machine:
 #   make train              installs into .venv, trains plain, residual and multipath GCN, prints one table
 #   make train DATA=cora    the same on another data set (any of conf/data)
+#   make train TASK=image   convolution networks on images: scanned digits, or DATA=cifar10
 #   make test               installs into .venv and runs the tests
 #   make test-sparse        builds torch-scatter and torch-sparse too, minutes each, and runs the tests that need them
 # And one for the native code:
@@ -9,18 +10,26 @@
 # that no other package decides which one it is.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-DATA ?= digits
+TASK ?= node
 SEEDS ?= 3
 
 BIN := .venv/bin
+ifeq ($(TASK),image)
+DATA ?= digit_images
+RUNS := runs/first_light_images
+FIRST_LIGHT := experiment=first_light_images \
+    model/convolution=standard,grouped,separable,separable_grouped,separable_sliding
+else
+DATA ?= digits
 RUNS := runs/first_light
+FIRST_LIGHT := experiment=first_light model=gcn,resgcn,multipath
+endif
 NATIVE := $(wildcard csrc/*.* csrc/*/*.*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: train test test-sparse sanitize clean
 train: .venv/installed
-	$(BIN)/multipath-gcn -m experiment=first_light data=$(DATA) model=gcn,resgcn,multipath \
-	    'seed=range(0,$(SEEDS))' runs=$(RUNS)
+	$(BIN)/multipath-gcn -m $(FIRST_LIGHT) data=$(DATA) 'seed=range(0,$(SEEDS))' runs=$(RUNS)
 	$(BIN)/multipath-gcn-report $(RUNS)/$(DATA)
 
 test: .venv/installed-test

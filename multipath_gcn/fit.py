@@ -99,8 +99,10 @@ def fit(
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be None or in [0, 1), got {ema}")
     schedulers = list(schedulers)
-    average = None if ema is None else AveragedModel(model, multi_avg_fn=_moving_average(ema), use_buffers=True)
-    judged = model if average is None else average.module
+    average, judged = None, model
+    if ema is not None:
+        average = AveragedModel(model.module, multi_avg_fn=_moving_average(ema), use_buffers=True)
+        judged = fabric.setup_module(average.module)
     parts = {
         "model": model,
         "optimizer": optimizer,

@@ -40,16 +40,48 @@ def test_data_composes_without_disk_or_network(option, monkeypatch):
     assert not Path("/nowhere").exists()
 
 
-@pytest.mark.parametrize("option", options("model"))
+CONVOLUTIONS = options("model/convolution")
+IMAGE_MODELS = ("mobilenet", "resnet", "vgg", "vgg_mini")
+IMAGES = ("task=image", "fit.epochs=2", "model.width=0.25")
+
+
+@pytest.mark.parametrize("option", sorted({o for o in options("model") if "/" not in o} - set(IMAGE_MODELS)))
 def test_model_runs_a_step(option, monkeypatch, tmp_path):
     (result,) = app.run(monkeypatch, tmp_path, *app.QUICK, f"model={option}", "hidden_channels=16")
     assert result["model"] == option and result["epochs"] == 2 and result["parameters"] > 0
 
 
+@pytest.mark.parametrize("option", IMAGE_MODELS)
+def test_image_model_runs_a_step(option, monkeypatch, tmp_path):
+    small = ["model.stages=[[8],[8]]"] if "vgg" in option else []
+    (result,) = app.run(monkeypatch, tmp_path, *IMAGES, f"model={option}", *small)
+    assert (result["model"], result["data"], result["epochs"]) == (option, "digit_images", 2)
+
+
+@pytest.mark.parametrize("model", IMAGE_MODELS)
+@pytest.mark.parametrize("option", CONVOLUTIONS)
+def test_every_network_takes_every_convolution(model, option):
+    cfg = composed("task=image", f"model={model}", f"model/convolution={option}")
+    network = instantiate(cfg.model, in_channels=3, out_channels=10, _convert_="all")
+    kind = {"standard": "GroupedConv2d", "grouped": "GroupedConv2d"}.get(option, "DepthwiseSeparableConv2d")
+    assert [layer for layer in network.modules() if type(layer).__name__ == kind]
+
+
+def test_the_command_of_the_readme_composes():
+    chosen = ["model/convolution=separable_sliding", "model.convolution.groups=4", "model.convolution.overlap=0.5"]
+    cfg = composed("task=image", "data=cifar10", "model=mobilenet", *chosen)
+    network = instantiate(cfg.model, in_channels=3, out_channels=10, _convert_="all")
+    windows = [layer.windows for layer in network.modules() if hasattr(layer, "windows")]
+    assert len(windows) == 13 and all(4 * w.width == w.in_channels for w in windows)
+    assert cfg.data.name == "cifar10" and "one_cycle" in cfg.scheduler
+    other = composed("task=image", "optimizer=adam", "scheduler=none")  # what is asked for is what is done
+    assert other.optimizer._target_ == "torch.optim.Adam" and not other.scheduler
+
+
 @pytest.mark.parametrize("group", ["optimizer", "scheduler", "task"])
 def test_training_options_run_a_step(group, monkeypatch, tmp_path):
     for option in options(group):
-        app.run(monkeypatch, tmp_path, *app.QUICK, f"{group}={option}")
+        app.run(monkeypatch, tmp_path, *(IMAGES if option == "image" else app.QUICK), f"{group}={option}")
     assert len(app.results(tmp_path)) == len(options(group))
 
 
@@ -76,7 +108,10 @@ def test_launchers_and_searches_compose(option):
 
 def test_every_experiment_runs_a_step(monkeypatch, tmp_path):
     names = options("experiment")
-    app.run(monkeypatch, tmp_path, "-m", f"experiment={','.join(names)}", "data=digits", "fit.epochs=1")
+    images = [name for name in names if name.startswith("design_space/") or name == "first_light_images"]
+    nodes = [name for name in names if name not in images]
+    app.run(monkeypatch, tmp_path, "-m", f"experiment={','.join(nodes)}", "data=digits", "fit.epochs=1")
+    app.run(monkeypatch, tmp_path, "-m", f"experiment={','.join(images)}", "data=digit_images", "fit.epochs=1")
     logs = sorted(tmp_path.rglob("train.log"))
     assert len(logs) <= len(names)  # on digits some are the same run
     assert len(app.results(tmp_path)) == len(logs)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.optim.lr_scheduler import LinearLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LinearLR, OneCycleLR, ReduceLROnPlateau
 
 from multipath_gcn.fit import fit
 
@@ -12,16 +12,18 @@ from multipath_gcn.fit import fit
 class Regression:
     """A noisy least-squares problem with dropout; ``scores`` and ``losses`` script the validation's if given."""
 
-    def __init__(self, scores=None, losses=None, stop_after=None):
+    def __init__(self, scores=None, losses=None, stop_after=None, steps=1):
+        self.steps = steps
         generator = torch.Generator().manual_seed(5)
         self.x, self.y = torch.randn(20, 4, generator=generator), torch.randn(20, 1, generator=generator)
         self.scores, self.losses, self.stop_after, self.epoch = scores, losses, stop_after, 0
 
-    def train_loss(self, model, epoch):
+    def train_losses(self, model, epoch):
         if self.epoch == self.stop_after:
             raise KeyboardInterrupt
         model.train()
-        return (model(self.x) - self.y).square().mean()
+        for _ in range(self.steps):
+            yield (model(self.x) - self.y).square().mean()
 
     def evaluate(self, model):
         model.eval()
@@ -36,12 +38,14 @@ class Regression:
         }
 
 
-def run(task, directory, epochs=12, **options):
+def run(task, directory, epochs=12, one_cycle=False, **options):
     torch.manual_seed(3)
     fabric = Fabric(accelerator="cpu", devices=1)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     schedulers = [LinearLR(optimizer, 0.1, total_iters=4), ReduceLROnPlateau(optimizer, "max", patience=1)]
+    if one_cycle:
+        schedulers = [OneCycleLR(optimizer, 0.05, epochs=epochs, steps_per_epoch=task.steps)]
     model, optimizer = fabric.setup(model, optimizer)
     return fit(
         task, model, optimizer, fabric=fabric, directory=directory, epochs=epochs, schedulers=schedulers, **options
@@ -52,14 +56,16 @@ def without_seconds(progress):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in progress.history]
 
 
+@pytest.mark.parametrize("options", [{}, dict(ema=0.9), dict(one_cycle=True, ema=0.99)], ids=str)
+@pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("interval", [0, 1e9])
-def test_resumed_run_ends_in_the_same_numbers(tmp_path, interval):
+def test_resumed_run_ends_in_the_same_numbers(tmp_path, interval, steps, options):
     (tmp_path / "whole").mkdir(), (tmp_path / "parts").mkdir()
-    whole = run(Regression(), tmp_path / "whole")
+    whole = run(Regression(steps=steps), tmp_path / "whole", **options)
     for stop in (2, 5):
         with pytest.raises(KeyboardInterrupt):
-            run(Regression(stop_after=stop), tmp_path / "parts", checkpoint_seconds=interval)
-    parts = run(Regression(), tmp_path / "parts", checkpoint_seconds=interval)
+            run(Regression(stop_after=stop, steps=steps), tmp_path / "parts", checkpoint_seconds=interval, **options)
+    parts = run(Regression(steps=steps), tmp_path / "parts", checkpoint_seconds=interval, **options)
     assert without_seconds(parts) == without_seconds(whole)
     assert parts.restarts == (2 if interval == 0 else 0)
     assert all(torch.equal(parts.best_weights[key], value) for key, value in whole.best_weights.items())
@@ -120,3 +126,55 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
     task.y[0] = torch.nan
     with pytest.raises(FloatingPointError, match="loss must be finite, got nan in epoch 1"):
         run(task, tmp_path)
+
+
+def test_several_steps_an_epoch_report_their_mean_loss(tmp_path):
+    class Steps(Regression):
+        def train_losses(self, model, epoch):
+            self.seen = []
+            for loss in super().train_losses(model, epoch):
+                self.seen.append(loss.item())
+                yield loss
+
+    task = Steps(steps=4)
+    row = run(task, tmp_path, epochs=1).history[0]
+    assert len(set(task.seen)) == 4 and row["loss"] == pytest.approx(sum(task.seen) / 4)
+
+
+def test_one_cycle_is_stepped_after_every_step(tmp_path):
+    lr = [row["lr"] for row in run(Regression(steps=5), tmp_path, epochs=10, one_cycle=True).history]
+    schedule = OneCycleLR(torch.optim.SGD([torch.zeros(1)]), 0.05, epochs=10, steps_per_epoch=5)
+    expected = []
+    for step in range(50):
+        expected += [schedule.get_last_lr()[0]] if step % 5 == 0 else []
+        schedule.optimizer.step(), schedule.step()
+    assert lr == pytest.approx(expected)
+
+
+def test_a_moving_average_of_the_weights_is_what_is_scored_and_kept(tmp_path):
+    weights, scored = [], []
+
+    class Watched(Regression):
+        def train_losses(self, model, epoch):
+            for loss in super().train_losses(model, epoch):
+                yield loss
+                weights.append([p.detach().clone() for p in model.parameters()])
+
+        def evaluate(self, model):
+            scored.append([p.detach().clone() for p in model.parameters()])
+            return super().evaluate(model)
+
+    progress = run(Watched(steps=4, scores=[0.1, 0.2, 0.3]), tmp_path, epochs=3, ema=0.8)
+    average = weights[0]
+    for step, now in enumerate(weights[1:], start=1):
+        kept = min(0.8, (step + 1) / (step + 10))
+        average = [kept * a + (1 - kept) * w for a, w in zip(average, now, strict=True)]
+        if step % 4 == 3:
+            torch.testing.assert_close(scored[step // 4], average)
+    torch.testing.assert_close(list(progress.best_weights.values()), average)
+
+
+@pytest.mark.parametrize("ema", [-0.1, 1.0])
+def test_refuses_a_decay_out_of_range(tmp_path, ema):
+    with pytest.raises(ValueError, match=rf"ema must be None or in \[0, 1\), got {ema}"):
+        run(Regression(), tmp_path, ema=ema)

@@ -39,6 +39,7 @@ ALLOWED = {
     **{name: {*ORDER[:i]} for i, name in enumerate(ORDER[:-1])},
 }
 ALLOWED["tasks"] |= {"data"}
+ALLOWED["models"] |= {"kernels", "files"}  # networks are written for the kernels on arrays
 ALLOWED["ops"] |= {"_native"}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from multipath_gcn.files import write_atomically
 from multipath_gcn.kernels.network import VERSION
 from multipath_gcn.models.resnet import BasicBlock
 from multipath_gcn.nn import ChannelConv2d, ConvBlock, DepthwiseSeparableConv2d
@@ -33,8 +34,7 @@ def save_arrays(model: nn.Module, path: str | PathLike, **facts: Any) -> None:
     arrays: dict[str, np.ndarray] = {}
     steps = _Writer(arrays).steps("", model)
     content = {"version": VERSION, "facts": facts, "steps": steps}
-    with Path(path).open("wb") as file:
-        np.savez(file, network=np.array(json.dumps(content)), **arrays)
+    write_atomically(Path(path), lambda file: np.savez(file, network=np.array(json.dumps(content)), **arrays))
 
 
 class _Writer:
