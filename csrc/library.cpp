@@ -28,6 +28,10 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   // The same forward, a residual added before the ReLU, for weights rearranged once, together with all that is known of the convolution
   m.def("grouped_conv2d_pack(Tensor weight, " CONV ", bool relu) -> Tensor");
   m.def("grouped_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual) -> Tensor");
+  // Depthwise convolution and the channel transform of its result in one, by the packed weights of both
+  m.def(
+      "separable_conv2d_packed(Tensor x, Tensor depthwise, Tensor? depthwise_bias, Tensor pointwise, Tensor? bias, "
+      "Tensor start, Tensor order, int out_channels, int width, int out_height, int out_width, bool relu) -> Tensor");
   // Which kernel computes y ("y"), its gradient by x ("x") or by the weight ("weight")
   m.def("grouped_conv2d_kernel(Tensor x, int[] weight_size, " CONV ", str place) -> str");
 

@@ -7,6 +7,7 @@
 #include "dtype.h"
 #include "few_rows.h"
 #include "huge_pages.h"
+#include "packed_transform.h"
 
 namespace multipath_gcn {
 namespace {
@@ -199,15 +200,10 @@ Tensor channel_transform_packed(const Tensor& x, const Tensor& packed, const std
     using T = decltype(element);
     const Windows windows = windows_of(start, order, in_channels, width);
     const TransformPlan<T> plan(windows, false);
-    const int64_t bytes = plan.bytes() + out_channels * width * static_cast<int64_t>(sizeof(T));
-    STD_TORCH_CHECK(packed.scalar_type() == ScalarType::Byte && packed.dim() == 1 && packed.is_contiguous() &&
-                        packed.is_cpu() && packed.numel() == bytes,
-                    "packed must be the result of channel_transform_pack for these windows and this dtype (", bytes,
-                    " bytes), got ", shape_text(packed));
-    const char* const memory = static_cast<const char*>(packed.const_data_ptr());
+    const PackedTransform<T> of = packed_transform(packed, plan, out_channels, width);
     if (few_are_faster<T>(points_of(x, channel_dim), width))
-      return run_few(windows, false, reinterpret_cast<const T*>(memory + plan.bytes()), width, bias, relu, x, y, channel_dim);
-    run<T>(plan, Weight<T>{}, memory, bias, relu, x, y, channel_dim);
+      return run_few(windows, false, of.taps, width, bias, relu, x, y, channel_dim);
+    run<T>(plan, Weight<T>{}, of.tiles, bias, relu, x, y, channel_dim);
   });
   return y;
 }

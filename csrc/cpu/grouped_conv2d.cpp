@@ -2,22 +2,13 @@
 #include <torch/csrc/stable/library.h>
 
 #include "../check_conv.h"
-#include "../kernels/grouped_conv2d.h"
-#include "dtype.h"
-#include "huge_pages.h"
-
-#include <cstring>
+#include "images.h"
+#include "packed_conv.h"
 
 namespace multipath_gcn {
 namespace {
 
 using torch::stable::parallel_for;
-
-template <typename T>
-Images<T> images_of(const Tensor& t) {
-  return {static_cast<T*>(const_cast<void*>(t.const_data_ptr())),
-          t.size(0), t.size(1), t.size(2), t.size(3), t.stride(0), t.stride(1), t.stride(2), t.stride(3)};
-}
 
 // Contiguous, and of the type that sums are kept in.
 template <typename T>
@@ -37,12 +28,6 @@ class Weight {
   Tensor tensor_;
   std::vector<Accumulator<T>> wide_;
 };
-
-Tensor empty_images(const Tensor& like, const std::vector<int64_t>& sizes) {
-  const auto format = channels_last(like) ? torch::headeronly::MemoryFormat::ChannelsLast
-                                          : torch::headeronly::MemoryFormat::Contiguous;
-  return on_huge_pages(torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt, format));
-}
 
 template <typename T>
 void run(const Convolution<T>& convolution) {
@@ -117,31 +102,6 @@ std::tuple<Tensor, Tensor> gradients(const Tensor& grad, const Tensor& x, const 
           weight_grad(grad, x, {weight.size(2), weight.size(3)}, stride, padding, dilation, groups)};
 }
 
-// A packed weight: as it is, contiguous, and where they are possible as vectors over filters read it, both of the type that
-// sums are kept in.
-template <typename T>
-LaneBlocks packed_blocks(const ConvPass& pass) {
-  const int64_t lanes = conv_kernels<T>().lanes;
-  if (pass.channels == 0 || pass.channels > lanes || pass.filters == 0) return {};
-  return lane_blocks(pass, sizeof(Accumulator<T>), lanes);
-}
-
-template <typename T>
-int64_t packed_numel(const ConvShape& shape) {
-  const LaneBlocks blocks = packed_blocks<T>(forward_pass(shape));
-  return shape.groups * shape.filters * shape.channels * shape.kernel[0] * shape.kernel[1] + blocks.count * blocks.packed;
-}
-
-// What lies before a packed weight: small calls would spend most of their time on handing it over.
-struct PackedHeader {
-  ScalarType dtype;
-  int64_t weight[4], stride[2], padding[4], dilation[2], groups, relu;
-};
-static_assert(sizeof(PackedHeader) <= 128);
-constexpr int64_t kHeaderBytes = 128;
-
-std::vector<int64_t> listed(const int64_t* begin, int64_t count) { return {begin, begin + count}; }
-
 Tensor pack(const Tensor& weight, std::vector<int64_t> stride, std::vector<int64_t> padding, std::vector<int64_t> dilation,
             int64_t groups, bool relu) {
   STD_TORCH_CHECK(weight.dim() == 4, "weight must have shape [O, C / groups, R, S], got ", shape_text(weight));
@@ -186,15 +146,8 @@ Tensor like_output(const Tensor& residual, const Tensor& y) {
 Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias,
                              const std::optional<Tensor>& residual) {
   check_images("x", x);
-  STD_TORCH_CHECK(packed.is_cpu() && packed.scalar_type() == ScalarType::Byte && packed.is_contiguous() &&
-                      packed.numel() >= kHeaderBytes,
-                  "packed must be the result of grouped_conv2d_pack, got ", shape_text(packed));
-  const char* const memory = static_cast<const char*>(packed.const_data_ptr());
-  PackedHeader header;
-  std::memcpy(&header, memory, sizeof header);
-  STD_TORCH_CHECK(x.is_cpu() && x.scalar_type() == header.dtype, "x must be of the type and on the device of the packed weight");
-  const ConvShape shape = conv_shape({x.size(2), x.size(3)}, x.size(1), listed(header.weight, 4), listed(header.stride, 2),
-                                     listed(header.padding, 4), listed(header.dilation, 2), header.groups);
+  const PackedHeader header = packed_header(packed, x);
+  const ConvShape shape = packed_shape(header, x);
   check_conv_bias(bias, x, header.weight[0]);
   Tensor y = empty_images(x, {x.size(0), header.weight[0], shape.out[0], shape.out[1]});
   const std::optional<Tensor> added = residual ? std::optional<Tensor>(like_output(*residual, y)) : std::nullopt;
@@ -202,14 +155,11 @@ Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::o
   dispatch(x.scalar_type(), "grouped_conv2d_packed", [&](auto element) {
     using T = decltype(element);
     using A = Accumulator<T>;
-    STD_TORCH_CHECK(packed.numel() == kHeaderBytes + packed_numel<T>(shape) * static_cast<int64_t>(sizeof(A)),
-                    "packed must be the result of grouped_conv2d_pack, got ", shape_text(packed));
     std::vector<A> wide;
     if (bias) wide = widened<T>(*bias);
-    const A* const weight = reinterpret_cast<const A*>(memory + kHeaderBytes);
-    const int64_t plain = header.weight[0] * header.weight[1] * header.weight[2] * header.weight[3];
-    run<T>({{forward_pass(shape)}, images_of<const T>(x), images_of<T>(y), {weight, weight_strides(shape, false)},
-            bias ? wide.data() : nullptr, header.relu != 0, weight + plain, std::nullopt,
+    const PackedTaps<A> taps = packed_taps<T>(packed, header, shape);
+    run<T>({{forward_pass(shape)}, images_of<const T>(x), images_of<T>(y), {taps.plain, weight_strides(shape, false)},
+            bias ? wide.data() : nullptr, header.relu != 0, taps.by_lanes, std::nullopt,
             added ? static_cast<const T*>(added->const_data_ptr()) : nullptr});
   });
   return y;

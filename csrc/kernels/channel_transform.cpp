@@ -1,11 +1,8 @@
 // The table of the chosen instruction set, and what the kernels of all of them share.
 #include "channel_transform.h"
 
-#include <cstdlib>
-#include <memory>
-#include <new>
-
 #include "isa.h"
+#include "thread_memory.h"
 
 namespace multipath_gcn {
 
@@ -48,20 +45,8 @@ template const Kernels<double>& kernels<double>();
 template const Kernels<BFloat16>& kernels<BFloat16>();
 
 void* scratch(int64_t bytes) {
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  thread_local std::unique_ptr<void, Free> memory;
-  thread_local int64_t size = 0;
-  if (bytes > size) {
-    memory.reset();
-    size = 0;
-    const size_t rounded = (static_cast<size_t>(bytes) + 4095) / 4096 * 4096;
-    memory.reset(std::aligned_alloc(4096, rounded));
-    if (!memory) throw std::bad_alloc();
-    size = static_cast<int64_t>(rounded);
-  }
-  return memory.get();
+  thread_local ThreadMemory memory;
+  return memory.at_least(bytes);
 }
 
 }  // namespace multipath_gcn

@@ -32,6 +32,12 @@ struct PackJob {
   Weight<T> weight;
 };
 
+// What will be read next: pieces of memory of so many cache lines, `stride` bytes apart.
+struct Ahead {
+  const void* first;
+  int64_t lines, stride, pieces;
+};
+
 template <typename T>
 struct TransformJob {
   const Band* band;
@@ -45,7 +51,9 @@ struct TransformJob {
   View<const T> in;
   View<T> out;
   PointTiles points;
-  bool stream;     // store past the caches; needs whole aligned vectors
+  const Accumulator<T>* in_place;  // of the only tile of points: [inputs, columns], in the order of the band; else null
+  Ahead ahead;  // beside the points of the next tile, which are known
+  bool stream;     // store past the caches; needs rows or planes of whole cache lines
   int64_t groups;  // the tiles of the band are shared out among this many items per tile of points
 };
 

@@ -116,8 +116,10 @@ ISA_INLINE void block_of(const Block<E, W>& b, T* const* out, int64_t valid) {
 template <typename T, typename E, typename W>
 ISA_TARGET void tile_of(Block<E, W>& b, T** row, int64_t points, Prefetch& next) {
   constexpr int L = kLanes<Accumulator<T>>;
+  // Streams begin at a whole vector of memory, as far into all rows as into one.
+  const int64_t before = b.stream ? -(reinterpret_cast<intptr_t>(row[0]) / static_cast<intptr_t>(sizeof(T))) & (L - 1) : 0;
   for (int64_t p = 0; p < points;) {
-    const int64_t left = points - p;
+    const int64_t left = p < before ? std::min<int64_t>(points, before) - p : points - p;
     const int vectors = vectors_at_once((left + L - 1) / L);
     if (vectors == TILE_VECTORS) {
       block_of<E, T, TILE_VECTORS>(b, row, left);
@@ -127,7 +129,7 @@ ISA_TARGET void tile_of(Block<E, W>& b, T** row, int64_t points, Prefetch& next)
       block_of<E, T, 1>(b, row, left);
     }
     next.fetch();
-    const int64_t step = vectors * L;
+    const int64_t step = std::min<int64_t>(left, vectors * L);
     b.in += step;
     for (int m = 0; m < b.tile->count; ++m) row[m] += step;
     p += step;
@@ -141,6 +143,7 @@ ISA_TARGET void run_tiles(const TransformJob<T>& job, const Band& band, int64_t 
                           const E* in, Accumulator<T>* output, int64_t first, int64_t last, Prefetch& next) {
   using A = Accumulator<T>;
   const int64_t columns = job.points.columns;
+  const int64_t used = (run.points() + kLanes<A> - 1) / kLanes<A> * kLanes<A>;
   const bool rows = job.out.rows(), whole = job.groups == 1, direct = !rows && run.images == 1;
   for (int64_t t = first; t < last; ++t) {
     const Tile& tile = band.tiles[t];
@@ -156,7 +159,7 @@ ISA_TARGET void run_tiles(const TransformJob<T>& job, const Band& band, int64_t 
     } else {
       A* row[kMaxOutputs];
       for (int m = 0; m < tile.count; ++m) row[m] = output + (rows && whole ? channel[m] : tile.first + m) * columns;
-      tile_of<A>(b, row, columns, next);
+      tile_of<A>(b, row, used, next);
       if (!rows) unpack_planes(output + tile.first * columns, columns, run, channel, tile.count, job.out);
     }
   }
@@ -187,8 +190,9 @@ ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_
   const Band& band = *job.band;
   const int64_t columns = job.points.columns, buffers = columns * (2 * band.inputs + band.outputs);
   const int64_t own_weights = job.packed || job.weight_in_place ? 0 : band.weights + (job.paired ? job.paired->weights : 0);
-  A* const input = static_cast<A*>(scratch(sizeof(A) * (buffers + own_weights)));
-  A* const output = input + columns * band.inputs;
+  A* const packed_input = static_cast<A*>(scratch(sizeof(A) * (buffers + own_weights)));
+  const A* const input = job.in_place ? job.in_place : packed_input;
+  A* const output = packed_input + columns * band.inputs;
   Pair* const pairs = reinterpret_cast<Pair*>(output + columns * band.outputs);
   const A* weights = job.packed;
   const Pair* weight_pairs = job.packed_pairs;
@@ -198,7 +202,7 @@ ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_
     const int64_t index = item / job.groups, group = item % job.groups;
     const Run run = run_of(job.points, index, job.in.batch, job.in.pixels);
     if (packed != index) {
-      pack_points(job.in, run, band.position.data(), columns, input);
+      if (!job.in_place) pack_points(job.in, run, band.position.data(), columns, packed_input);
       if constexpr (HAS_PAIR_DOT && std::is_same_v<T, BFloat16>)
         finite = job.paired && pair_up(input, band.inputs, columns, pairs);
       packed = index;
@@ -206,8 +210,10 @@ ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_
     const Band& used = finite ? *job.paired : band;
     const int64_t count = static_cast<int64_t>(used.tiles.size());
     Prefetch next{};
-    if (item + 1 < item_end && job.groups == 1) {
-      const int64_t calls = count * ((columns + TILE_VECTORS * kLanes<A> - 1) / (TILE_VECTORS * kLanes<A>));
+    const int64_t calls = count * ((run.points() + TILE_VECTORS * kLanes<A> - 1) / (TILE_VECTORS * kLanes<A>));
+    if (job.ahead.pieces > 0) {
+      next = Prefetch(job.ahead, calls);
+    } else if (item + 1 < item_end && job.groups == 1) {
       next = Prefetch(job.in, run_of(job.points, index + 1, job.in.batch, job.in.pixels), calls);
     }
     const int64_t first = count * group / job.groups, last = count * (group + 1) / job.groups;
@@ -215,7 +221,7 @@ ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_
       if (finite) {
         if (!weight_pairs) {
           const TileRange needed(job, used, item_begin, item_end);
-          Pair* const own = reinterpret_cast<Pair*>(input + buffers + band.weights);
+          Pair* const own = reinterpret_cast<Pair*>(packed_input + buffers + band.weights);
           pack_pairs(job.weight, band, used, own, needed.first, needed.last);
           weight_pairs = own;
         }
@@ -235,8 +241,8 @@ ISA_TARGET void transform(const TransformJob<T>& job, int64_t item_begin, int64_
     }
     if (!weights) {
       const TileRange needed(job, band, item_begin, item_end);
-      pack_weight(job.weight, band, input + buffers, needed.first, needed.last);
-      weights = input + buffers;
+      pack_weight(job.weight, band, packed_input + buffers, needed.first, needed.last);
+      weights = packed_input + buffers;
     }
     const auto at = [&](const Tile& tile) { return PackedSteps<A>(weights, tile); };
     run_tiles<T, A>(job, used, band.inputs, at, run, input, output, first, last, next);

@@ -140,8 +140,9 @@ bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const
   if (way == ConvWay::tape) return true;
   if (way == ConvWay::rows) return in_rows && pass.read_step[1] <= 2;
   const bool whole = pass.step[0] == 1 && pass.step[1] == 1 && y.row_stride == y.width;
+  const bool turned = std::is_same_v<T, U> && x.channel_stride == 1 && y.pixel_stride == 1;  // outputs, off the tape
   return pass.channels <= conv_kernels<T>().lanes && pass.channels > 0 && pass.filters > 0 &&
-         ((x.channel_stride == 1 && y.channel_stride == 1) || (in_rows && whole));
+         ((x.channel_stride == 1 && y.channel_stride == 1) || ((in_rows || turned) && whole));
 }
 
 namespace {
@@ -200,6 +201,15 @@ void Convolution<T>::run(int64_t begin, int64_t end) const {
   const int64_t some = parts_.size() > 1 && way_ != ConvWay::lanes ? kTurn : end - begin;
   for (; begin < end; begin += some)
     for (const Part& part : parts_) kernel(part.job, begin, std::min(end, begin + some));
+}
+
+template <typename T>
+void Convolution<T>::run(int64_t begin, int64_t end, const T* x, T* y) const {
+  for (const Part& part : parts_) {
+    ConvJob<T> job = part.job;
+    job.x.data = x, job.y.data = y;
+    conv_kernels<T>().run[static_cast<int>(way_)](job, begin, end);
+  }
 }
 
 namespace {

@@ -144,6 +144,8 @@ class Convolution {
   ConvWay way() const { return way_; }
   int64_t tasks() const { return tasks_; }
   void run(int64_t begin, int64_t end) const;
+  // Of other images, which lie as x and y do.
+  void run(int64_t begin, int64_t end, const T* x, T* y) const;
 
  private:
   struct Part {

@@ -43,11 +43,11 @@ struct Prefetch {
     } else {
       length = run.pixels, count = x.channels, stride = x.channel_stride * size;
     }
-    line = reinterpret_cast<const char*>(begin);
-    lines = (length * size + 63) / 64;
-    left = lines * count;
-    share = (left + calls - 1) / calls;
+    *this = Prefetch({begin, (length * size + 63) / 64, stride, count}, calls);
   }
+  Prefetch(const Ahead& of, int64_t calls)
+      : line(static_cast<const char*>(of.first)), lines(of.lines), stride(of.stride), left(of.lines * of.pieces),
+        share((left + calls - 1) / calls) {}
 
   void fetch() {
     for (int64_t n = left < share ? left : share; n > 0; --n, --left) {

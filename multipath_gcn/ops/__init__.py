@@ -6,11 +6,13 @@ from multipath_gcn.ops.explain_conv2d import explain_conv2d
 from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
 from multipath_gcn.ops.packed_conv2d import PackedConv2d, prepack_conv2d
 from multipath_gcn.ops.propagate import keep_product, propagate
+from multipath_gcn.ops.separable_conv2d import PackedSeparableConv2d, prepack_separable_conv2d, separable_conv2d
 from multipath_gcn.windows import ChannelWindows
 
 __all__ = [
     "ChannelWindows",
     "PackedConv2d",
+    "PackedSeparableConv2d",
     "PackedWeight",
     "activate",
     "channel_transform",
@@ -22,5 +24,7 @@ __all__ = [
     "keep_product",
     "pack_weight",
     "prepack_conv2d",
+    "prepack_separable_conv2d",
     "propagate",
+    "separable_conv2d",
 ]

@@ -70,57 +70,46 @@ class PackedConv2d:
         Raises:
             ValueError: when ``x`` or ``residual`` does not fit, or requires a gradient.
         """
-        _check_call("x", x)
+        check_call("x", x)
         if residual is not None:
-            _check_call("residual", residual)
+            check_call("residual", residual)
         if torch.compiler.is_compiling() or not self.native:
             return self._unpacked(x, residual)
-        known = self._plans.get(_key(x))
+        known = self._plans.get(plan_key(x))
         if known is None or not known.fits(residual, x):
             return self._planned(x, residual)
         if known.stock is None:
             return PACKED(x, self.packed, self.bias, residual)
         return known.stock(x, residual)
 
-    def _cast(self, name: str, tensor: Tensor) -> Tensor:
-        """As autocast does; checked."""
-        weight = self.weight
-        if (
-            tensor.device.type != "meta"
-            and torch.is_autocast_enabled(tensor.device.type)
-            and tensor.is_floating_point()
-        ):
-            tensor = tensor.to(weight.dtype)
-        if tensor.dtype is not weight.dtype or tensor.device != weight.device:
-            wanted = f"{weight.dtype} on {weight.device}"
-            raise ValueError(f"{name} must be like the packed weight ({wanted}), got {tensor.dtype} on {tensor.device}")
-        return tensor
-
     def _planned(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """What is new, or does not fit."""
-        x, residual = self._cast("x", x), None if residual is None else self._cast("residual", residual)
+        x, residual = (
+            as_packed("x", x, self.weight),
+            None if residual is None else as_packed("residual", residual, self.weight),
+        )
         of = geometry_of(x.shape, self.weight.shape, *self.arguments)
         wanted = (*x.shape[:-3], self.weight.size(0), *out_size(x.shape[-2:], self.weight.shape[2:], of))
         if residual is not None:
             _check_shape(residual, wanted)
         if x.dim() == 3:
             return self(x.unsqueeze(0), None if residual is None else residual.unsqueeze(0)).squeeze(0)
-        if _key(x) not in self._plans:
+        if plan_key(x) not in self._plans:
             if len(self._plans) == MOST_PLANS:
                 self._plans.clear()
             stock = plan_of(x, self.weight, of).stock["y"] is not None
             way = frozen_stock_conv2d(x, self.weight, self.bias, of, self.relu) if stock else None
-            self._plans[_key(x)] = _Known(wanted, way)
+            self._plans[plan_key(x)] = _Known(wanted, way)
         return self(x, residual)
 
     def _unpacked(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """By the weight as it was given, where nothing is packed."""
-        x, added = self._cast("x", x), residual is not None
+        x, added = as_packed("x", x, self.weight), residual is not None
         y = convolve(x, self.weight, self.bias, *self.arguments, self.relu and not added)
         if not added:
             return y
         _check_shape(residual, y.shape)
-        y = y + self._cast("residual", residual)
+        y = y + as_packed("residual", residual, self.weight)
         return y.relu() if self.relu else y
 
     def __deepcopy__(self, memo) -> "PackedConv2d":
@@ -137,7 +126,17 @@ class PackedConv2d:
         )
 
 
-def _check_call(name: str, tensor: Tensor) -> None:
+def as_packed(name: str, tensor: Tensor, weight: Tensor) -> Tensor:
+    """A tensor that a packed weight is applied to, cast as autocast does; checked."""
+    if tensor.device.type != "meta" and torch.is_autocast_enabled(tensor.device.type) and tensor.is_floating_point():
+        tensor = tensor.to(weight.dtype)
+    if tensor.dtype is not weight.dtype or tensor.device != weight.device:
+        wanted = f"{weight.dtype} on {weight.device}"
+        raise ValueError(f"{name} must be like the packed weight ({wanted}), got {tensor.dtype} on {tensor.device}")
+    return tensor
+
+
+def check_call(name: str, tensor: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name} must be a tensor, got {type(tensor).__name__}")
     if tensor.requires_grad and torch.is_grad_enabled():
@@ -161,6 +160,6 @@ class _Known(NamedTuple):
         )
 
 
-def _key(x: Tensor) -> tuple:
+def plan_key(x: Tensor) -> tuple:
     """All that a plan depends on."""
     return x.shape, x.stride(), x.dtype, x.device, torch.are_deterministic_algorithms_enabled()

@@ -138,7 +138,7 @@ def test_deterministic_algorithms_are_ours_whatever_was_planned_before():
     torch.use_deterministic_algorithms(True)
     try:
         assert torch.equal(packed(x), grouped_conv2d(x, weight, padding=1))
-        assert packed._plans[packed_conv2d._key(x)].stock is None
+        assert packed._plans[packed_conv2d.plan_key(x)].stock is None
     finally:
         torch.use_deterministic_algorithms(False)
 

@@ -4,7 +4,14 @@ from collections.abc import Callable
 
 import torch
 
-from multipath_gcn.ops.reference import activate, channel_transform, grouped_conv2d, propagate, transposed
+from multipath_gcn.ops.reference import (
+    activate,
+    channel_transform,
+    grouped_conv2d,
+    propagate,
+    separable_conv2d,
+    transposed,
+)
 from multipath_gcn.ops.reference.channel_transform import memory_format as memory_format
 
 LIBRARY = None  # keeps what define() registered
@@ -56,6 +63,10 @@ SCHEMAS = {
         f"grouped_conv2d_pack(Tensor weight, {_CONV}, bool relu) -> Tensor",
         "grouped_conv2d_packed(Tensor x, Tensor packed, Tensor? bias, Tensor? residual) -> Tensor",
         f"grouped_conv2d_kernel(Tensor x, int[] weight_size, {_CONV}, str place) -> str",
+    ),
+    separable_conv2d: (
+        "separable_conv2d_packed(Tensor x, Tensor depthwise, Tensor? depthwise_bias, Tensor pointwise, Tensor? bias, "
+        "Tensor start, Tensor order, int out_channels, int width, int out_height, int out_width, bool relu) -> Tensor",
     ),
     transposed: ("transposed(Tensor x) -> Tensor",),
 }
