@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multipath_gcn.ops import ChannelWindows, channel_transform, channel_transform_2d
+from multipath_gcn.nn.fold_norm import fold_norm
+from multipath_gcn.nn.packed_conv import PackedChannelConv2d
+from multipath_gcn.ops import ChannelWindows, channel_transform, channel_transform_2d, pack_weight
 
 
 class _ChannelLayer(nn.Module):
@@ -99,6 +101,12 @@ class ChannelConv2d(_ChannelLayer):
         if x.dim() == 3:
             return self.forward(x.unsqueeze(0)).squeeze(0)
         return channel_transform_2d(x, self.weight, self.windows, self.bias)
+
+    def prepack(self, norm: nn.BatchNorm2d | None = None, activation: str | None = None) -> PackedChannelConv2d:
+        """This layer for inference, with the batch norm and activation that follow it; see
+        :meth:`GroupedConv2d.prepack`."""
+        weight, bias = (self.weight, self.bias) if norm is None else fold_norm(self.weight, self.bias, norm)
+        return PackedChannelConv2d(pack_weight(weight, self.windows), bias, activation)
 
 
 class GroupedLinear(ChannelLinear):

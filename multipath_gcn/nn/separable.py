@@ -5,9 +5,12 @@ from torch import Tensor, nn
 
 from multipath_gcn.conv_geometry import Padding, Pair
 from multipath_gcn.nn.channel import ChannelConv2d
+from multipath_gcn.nn.fold_norm import fold_norm
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
+from multipath_gcn.nn.hooks import hooked
+from multipath_gcn.nn.packed_conv import PackedDepthwiseSeparableConv2d
 from multipath_gcn.nn.transform import check_options
-from multipath_gcn.ops import ChannelWindows
+from multipath_gcn.ops import ChannelWindows, prepack_separable_conv2d, separable_conv2d
 
 
 class DepthwiseSeparableConv2d(nn.Module):
@@ -38,7 +41,8 @@ class DepthwiseSeparableConv2d(nn.Module):
 
     Shapes:
         - **input:** images (N, C, H, W), contiguous or channels-last
-        - **output:** (N, O, H', W') in the memory format of the input
+        - **output:** (N, O, H', W') in the memory format of the input; in evaluation without gradients both parts are
+          one call, :func:`multipath_gcn.ops.separable_conv2d`
 
     Raises:
         ValueError: for an option that ``pointwise`` does not have, or a number of channels that groups do not divide.
@@ -75,8 +79,49 @@ class DepthwiseSeparableConv2d(nn.Module):
             layer.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.training and not torch.is_grad_enabled() and not any(map(hooked, self.children())):
+            return self._inference(x)
         h = self.depthwise(x)
         return self.pointwise(h if self.norm is None else self.norm(h).relu_())
+
+    def prepack(
+        self, norm: nn.BatchNorm2d | None = None, activation: str | None = None
+    ) -> PackedDepthwiseSeparableConv2d:
+        """This layer for inference, with the batch norm and activation that follow it, in one call.
+
+        Weights are copied and rearranged once for this machine: later changes of the layer or the norms are not seen.
+
+        Args:
+            norm: folded into weight and bias of the 1x1 convolution, as ``norm`` of this layer is into the depthwise
+                one, see :func:`~multipath_gcn.nn.fold_norm.fold_norm`.
+            activation: None or ``"relu"``.
+
+        Raises:
+            ValueError: when ``norm`` does not fit or has no running statistics.
+        """
+        depthwise, inner_bias = self._folded_depthwise()
+        weight, bias = self.pointwise.weight, self.pointwise.bias
+        if norm is not None:
+            weight, bias = fold_norm(weight, bias, norm)
+        layer = self.depthwise
+        geometry = layer.stride, layer.padding, layer.dilation
+        inner_activation = None if self.norm is None else "relu"
+        operands = depthwise, weight, self.pointwise.windows, inner_bias, bias
+        return PackedDepthwiseSeparableConv2d(
+            prepack_separable_conv2d(*operands, *geometry, inner_activation, activation)
+        )
+
+    def _folded_depthwise(self) -> tuple[Tensor, Tensor | None]:
+        if self.norm is None:
+            return self.depthwise.weight, None
+        return fold_norm(self.depthwise.weight, None, self.norm)
+
+    def _inference(self, x: Tensor) -> Tensor:
+        depthwise, inner_bias = self._folded_depthwise()
+        layer, last = self.depthwise, self.pointwise
+        operands = x, depthwise, last.weight, last.windows, inner_bias, last.bias
+        inner_activation = None if self.norm is None else "relu"
+        return separable_conv2d(*operands, layer.stride, layer.padding, layer.dilation, inner_activation)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}"
