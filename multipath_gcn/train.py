@@ -96,6 +96,8 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
             "metric": dataset.metric,
             "synthetic": dataset.synthetic,
             "parameters": parameters,
+            "in_channels": task.in_channels,
+            "out_channels": task.out_channels,
         }
         | _scores(progress)
     )

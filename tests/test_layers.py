@@ -30,6 +30,7 @@ ALLOWED = {
     "settings": set(),
     "progress": set(),
     "train": {*ORDER, *FREE, *LEAVES},
+    "trained": set(),  # what is instantiated is named by a configuration
     "cli": {"train"},
     "__main__": {"cli"},
     "__init__": {"_build_info"},

@@ -1,6 +1,8 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import torch
+import torch.fx
 from torch import Tensor, nn
 
 from multipath_gcn.models.conv_network import Convolution, check_form, check_width, scaled
@@ -64,9 +66,16 @@ class VGG(nn.Sequential):
         self.least_size = 2 ** len(stages)
 
     def forward(self, x: Tensor) -> Tensor:
-        if min(x.shape[-2:]) < self.least_size:
-            raise ValueError(f"images must be at least {self.least_size} pixels high and wide, got {list(x.shape)}")
+        check_size(x, self.least_size)
         return super().forward(x)
+
+
+def check_size(x: Tensor, least: int) -> None:
+    if min(x.shape[-2:]) < least:
+        raise ValueError(f"images must be at least {least} pixels high and wide, got {list(x.shape)}")
+
+
+torch.fx.wrap("check_size")  # a question about sizes: nothing to be traced
 
 
 def _three_layers(channels: int, out_channels: int, hidden: int = 4096) -> nn.Sequential:

@@ -1,11 +1,15 @@
 """A network of PyTorch's own layers that computes what one with ours computes, for exporters that know no others."""
 
+import copy
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
 from multipath_gcn.nn.channel import ChannelConv2d, ChannelLinear
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.replace import replaced
+from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
 from multipath_gcn.windows import ChannelWindows
 
 
@@ -13,7 +17,8 @@ def to_stock(model: nn.Module) -> nn.Module:
     """A copy of ``model`` with stock operators in place of ours, such as for ONNX, with the same weights.
 
     :class:`GroupedConv2d` becomes ``nn.Conv2d``; a channel transform becomes one grouped convolution of gathered
-    channels, a group for each window, or where windows serve different numbers of filters a dense one with zeros.
+    channels, a group for each window, or where windows serve different numbers of filters a dense one with zeros;
+    :class:`DepthwiseSeparableConv2d` becomes a sequence.
 
     Args:
         model: any network; it is not changed.
@@ -22,6 +27,12 @@ def to_stock(model: nn.Module) -> nn.Module:
 
 
 def _stock(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, DepthwiseSeparableConv2d):
+        between = (
+            {} if module.norm is None else {"norm": copy.deepcopy(module.norm), "activation": nn.ReLU(inplace=True)}
+        )
+        parts = {"depthwise": _stock(module.depthwise), **between, "pointwise": _stock(module.pointwise)}
+        return nn.Sequential(OrderedDict(parts)).train(module.training)
     if isinstance(module, GroupedConv2d):
         return _plain_conv(module)
     if isinstance(module, ChannelConv2d | ChannelLinear):
