@@ -64,6 +64,7 @@ def fit(
     checkpoint_seconds: float = 30.0,
     setup_seconds: float = 0.0,
     on_epoch: Callable[[Row], None] = lambda row: None,
+    on_step: Callable[[int, int], None] = lambda epoch, step: None,
 ) -> Progress:
     """Trains to the end, from the checkpoint in ``directory`` if there is one.
 
@@ -86,6 +87,7 @@ def fit(
         checkpoint_seconds: least time between two checkpoints, in seconds; 0 for one after every epoch.
         setup_seconds: what this start took before training; adds up over restarts.
         on_epoch: called with the row of each new epoch.
+        on_step: called after each step with the numbers of the epoch and of the step in it, from 1.
 
     Raises:
         ValueError: for ``epochs`` or ``patience`` below 1, or ``ema`` outside [0, 1).
@@ -120,11 +122,12 @@ def fit(
     each_step = [scheduler for scheduler in schedulers if isinstance(scheduler, OneCycleLR)]
     each_epoch = [scheduler for scheduler in schedulers if scheduler not in each_step]
 
-    def after_step() -> None:
+    def after_step(epoch: int, step: int) -> None:
         if average is not None:
             average.update_parameters(model)
         for scheduler in each_step:
             scheduler.step()
+        on_step(epoch, step)
 
     saved_at = time.perf_counter()
     while progress.epoch < epochs and not (patience and progress.epochs_since_best() >= patience):
@@ -151,15 +154,15 @@ def _one_epoch(
     optimizer: Optimizer,
     fabric: Fabric,
     epoch: int,
-    after_step: Callable[[], None],
+    after_step: Callable[[int, int], None],
 ) -> Row:
     start, lr = time.perf_counter(), optimizer.param_groups[0]["lr"]
     losses = []
-    for loss in task.train_losses(model, epoch):
+    for step, loss in enumerate(task.train_losses(model, epoch), start=1):
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
         optimizer.step()
-        after_step()
+        after_step(epoch, step)
         losses.append(loss.detach())
     loss = torch.stack(losses).mean().item()
     if not math.isfinite(loss):

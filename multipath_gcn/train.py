@@ -72,7 +72,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     setup_seconds = time.perf_counter() - start
 
     title = f"{dataset.name} {identity['model']} seed {cfg.seed}"
-    with training_progress(title, cfg.fit.epochs) as on_epoch:
+    with training_progress(title, cfg.fit.epochs, task.steps) as (on_epoch, on_step):
         progress = fit(
             task,
             model,
@@ -81,6 +81,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
             directory=directory,
             schedulers=schedulers,
             on_epoch=on_epoch,
+            on_step=on_step,
             setup_seconds=setup_seconds,
             **cfg.fit,
         )

@@ -1,26 +1,36 @@
-"""What the README shows runs as it stands there."""
+"""What README and docs show runs as it stands there."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_python_examples_run():
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+@pytest.fixture(params=PAGES, ids=lambda path: path.name)
+def page(request):
+    return request.param
+
+
+def test_python_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, page.name, "exec"), {})
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README) + re.findall(r'src="(?!https?://)([^"]+)"', README)
+def test_links_lead_somewhere(page):
+    text = page.read_text()
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", text) + re.findall(r'src="(?!https?://)([^"]+)"', text)
     assert links
-    missing = [link for link in links if not (ROOT / link).exists()]
+    missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing
 
 
-def test_options_named_exist():
-    for group, name in re.findall(r"\b(data|model|experiment|task|logger|launcher|search)=([\w/]+)", README):
+def test_options_named_exist(page):
+    groups = "data|model/convolution|model|experiment|task|logger|launcher|search|scheduler"
+    for group, name in re.findall(rf"(?<![\w/.])({groups})=([a-z][\w/]*)", page.read_text()):
         assert (ROOT / "conf" / group / f"{name}.yaml").exists(), f"{group}={name}"
