@@ -52,27 +52,27 @@ def test_mixed_precision_and_double(monkeypatch, tmp_path):
     for precision in ("bf16-mixed", "64-true"):
         (result,) = app.run(monkeypatch, tmp_path / precision, *app.QUICK, f"precision={precision}", "fit.epochs=30")
         assert result["valid"] > 0.5
+        small = ["model=vgg_mini", "model.stages=[[16,16],[32]]", "model/convolution=separable_sliding", "fit.epochs=6"]
+        folder = tmp_path / f"images-{precision}"
+        (result,) = app.run(monkeypatch, folder, "task=image", *small, f"precision={precision}")
+        assert result["valid"] > 0.5
 
 
-def command(folder):
-    return [
-        sys.executable,
-        "-m",
-        "multipath_gcn",
-        "data=digits",
-        "fit.epochs=40",
-        "fit.checkpoint_seconds=0",
-        "task.label_reuse=0.5",
-        "scheduler=plateau",
-        "threads=1",
-        f"runs={folder}",
-    ]
+NODES = ["data=digits", "fit.epochs=40", "task.label_reuse=0.5", "scheduler=plateau"]
+IMAGES = ["task=image", "fit.epochs=24", "fit.ema=0.9", "model=vgg_mini", "model.stages=[[8],[16]]", "task.flip=true"]
 
 
-def test_killed_and_restarted_ends_in_the_same_result(monkeypatch, tmp_path):
+def command(folder, options):
+    always = ["fit.checkpoint_seconds=0", "threads=1", f"runs={folder}"]
+    return [sys.executable, "-m", "multipath_gcn", *options, *always]
+
+
+@pytest.mark.parametrize("options", [NODES, IMAGES], ids=["nodes", "images"])
+def test_killed_and_restarted_ends_in_the_same_result(options, monkeypatch, tmp_path):
     generator = random.Random(0)
+    killed = command(tmp_path / "killed", options)
     for rows in (3, 17):
-        process = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 100
         while time.monotonic() < deadline and process.poll() is None:
             history = next((tmp_path / "killed").rglob("history.csv"), None)
@@ -83,9 +83,9 @@ def test_killed_and_restarted_ends_in_the_same_result(monkeypatch, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert not app.results(tmp_path / "killed"), "the run ended before it could be killed"
-    subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True)
+    subprocess.run(killed, check=True, capture_output=True)
     threads = torch.get_num_threads()
-    (whole,) = app.run(monkeypatch, tmp_path / "whole", *command(tmp_path)[3:-1])
+    (whole,) = app.run(monkeypatch, tmp_path / "whole", *command(tmp_path, options)[3:-1])
     torch.set_num_threads(threads)
     (killed,) = app.results(tmp_path / "killed")
     assert app.numbers(killed) == app.numbers(whole)
