@@ -19,9 +19,10 @@ import design_space_plot
 import timing
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
+from multipath_gcn.data import ImageDataset
 from multipath_gcn.models import count_parameters
 from multipath_gcn.nn import layer_costs, prepack
 from multipath_gcn.report import read_runs
@@ -47,15 +48,17 @@ def read(folder: Path) -> dict[str, list[Run]]:
     return dict(settings)
 
 
-def network(run: Run) -> tuple[nn.Module, torch.Tensor, DictConfig]:
-    config = OmegaConf.load(run.path / "config.yaml")
+def network(run: Run, dataset: ImageDataset) -> tuple[nn.Module, torch.Tensor]:
+    """The network of a run, newly initialised, and an image."""
+    model = OmegaConf.load(run.path / "config.yaml").model
     torch.manual_seed(0)
-    model = instantiate(config.model, in_channels=3, out_channels=10, _convert_="all")
-    return model.eval(), torch.randn(1, 3, *config.data.size), config
+    model = instantiate(model, in_channels=dataset.channels, out_channels=dataset.num_classes, _convert_="all")
+    return model.eval(), torch.randn(1, dataset.channels, *dataset.size)
 
 
-def describe(label: str, runs: list[Run]) -> dict:
-    model, example, config = network(runs[0])
+def describe(label: str, runs: list[Run], dataset: ImageDataset) -> dict:
+    model, example = network(runs[0], dataset)
+    config = OmegaConf.load(runs[0].path / "config.yaml")
     scores = [100 * run.test for run in runs]
     convolution = config.model.convolution
     return {
@@ -72,11 +75,11 @@ def describe(label: str, runs: list[Run]) -> dict:
     }
 
 
-def add_times(rows: list[dict], settings: dict[str, list[Run]], seconds: float) -> None:
+def add_times(rows: list[dict], settings: dict[str, list[Run]], dataset: ImageDataset, seconds: float) -> None:
     for batch in BATCHES:
         calls = {}
         for row in rows:
-            model, example, _ = network(settings[row["setting"]][0])
+            model, example = network(settings[row["setting"]][0], dataset)
             images = example.repeat(batch, 1, 1, 1).contiguous(memory_format=torch.channels_last)
             calls[row["setting"]] = _call(prepack(model.to(memory_format=torch.channels_last)), images)
         times = timing.interleaved(calls, timing.Clock(torch.device("cpu")), seconds, (9, 50))
@@ -135,7 +138,7 @@ def write(rows: list[dict], paired: list[tuple], facts: dict, out: Path) -> str:
         "| setting | parameters | multiply-adds, M | ms, batch 1 | ms, batch 32 | validation % | test % | front |"
     ]
     lines += ["|---|---|---|---|---|---|---|---|"]
-    for row in sorted(rows, key=lambda row: -row["macs"]):
+    for row in rows:
         times = " | ".join(f"{row[key]:.2f}" if key in row else "" for key in ("ms_1", "ms_32"))
         fronts = ", ".join(NAMES[cost] for cost in COSTS if row.get(f"front_{cost}"))
         lines.append(
@@ -162,9 +165,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="for each network and batch")
     options = parser.parse_args()
     settings = read(options.runs)
-    rows = [describe(label, runs) for label, runs in settings.items()]
+    first = next(iter(settings.values()))[0]
+    dataset = instantiate(OmegaConf.load(first.path / "config.yaml").data)
+    rows = [describe(label, runs, dataset) for label, runs in settings.items()]
+    rows.sort(key=lambda row: (-row["macs"], row["setting"]))
     if options.times:
-        add_times(rows, settings, options.seconds)
+        add_times(rows, settings, dataset, options.seconds)
     mark_fronts(rows)
     facts = {"command": "bash benchmarks/design_space.sh"} | timing.describe(timing.Clock(torch.device("cpu")))
     print(write(rows, differences(settings), facts, options.out))

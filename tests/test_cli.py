@@ -22,7 +22,7 @@ def refused(monkeypatch, capsys, tmp_path, *overrides):
         (["data=cora2"], ["cora2", "Available options in 'data'", "cora", "digits", "ogbn_arxiv", "synthetic"]),
         (["model=transformer"], ["transformer", "Available options in 'model'", "multipath", "resgcn"]),
         (["experiment=none"], ["none", "Available options in 'experiment'", "first_light"]),
-        (["fit.epocks=3"], ["fit.epocks", "Keys that exist there: checkpoint_seconds, epochs, patience"]),
+        (["fit.epocks=3"], ["fit.epocks", "Keys that exist there: checkpoint_seconds, ema, epochs, patience"]),
         (["modle=gcn"], ["modle", "Keys that exist there", "model", "optimizer"]),
         (["model.combine=product"], ["combine must be one of", "got 'product'"]),
         (["model.paths=3"], ["paths must be a sequence", "got 3"]),

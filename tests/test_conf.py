@@ -53,7 +53,7 @@ def test_model_runs_a_step(option, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("option", IMAGE_MODELS)
 def test_image_model_runs_a_step(option, monkeypatch, tmp_path):
-    small = ["model.stages=[[8],[8]]"] if "vgg" in option else []
+    small = {"resnet": ["model.blocks=[1,1]"], "mobilenet": []}.get(option, ["model.stages=[[8],[8]]"])
     (result,) = app.run(monkeypatch, tmp_path, *IMAGES, f"model={option}", *small)
     assert (result["model"], result["data"], result["epochs"]) == (option, "digit_images", 2)
 
