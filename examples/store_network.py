@@ -22,7 +22,8 @@ from multipath_gcn.trained import load_trained
 def main(run: str, name: str) -> None:
     model = load_trained(run)
     dataset = instantiate(OmegaConf.load(Path(run) / "config.yaml").data)
-    save_arrays(model, f"{name}.npz", mean=dataset.mean, std=dataset.std)
+    rows = dataset.splits["test"].rows.tolist()
+    save_arrays(model, f"{name}.npz", mean=dataset.mean, std=dataset.std, test_rows=rows)
 
     images = dataset.splits["test"].batch(torch.arange(8))
     x = Normalize(dataset.mean, dataset.std)(images).contiguous()

@@ -90,7 +90,7 @@ def fit(
         on_step: called after each step with the numbers of the epoch and of the step in it, from 1.
 
     Raises:
-        ValueError: for ``epochs`` or ``patience`` below 1, or ``ema`` outside [0, 1).
+        ValueError: for ``epochs`` or ``patience`` below 1, ``ema`` outside [0, 1) or with weights of 16 bits.
         FloatingPointError: if the loss is not finite.
         CorruptCheckpoint: if the checkpoint cannot be read; it is kept under another name.
     """
@@ -103,6 +103,7 @@ def fit(
     schedulers = list(schedulers)
     average, judged = None, model
     if ema is not None:
+        _check_precision(model)
         average = AveragedModel(model.module, multi_avg_fn=_moving_average(ema), use_buffers=True)
         judged = fabric.setup_module(average.module)
     parts = {
@@ -169,6 +170,13 @@ def _one_epoch(
         raise FloatingPointError(f"loss must be finite, got {loss} in epoch {epoch}; try a smaller lr")
     row: dict[str, Any] = {"epoch": epoch, "loss": loss, "lr": lr} | task.evaluate(judged)
     return row | {"seconds": time.perf_counter() - start}
+
+
+def _check_precision(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype.itemsize < 4:
+            rule = "None where weights have 16 bits, too few for its small steps: take a mixed precision"
+            raise ValueError(f"ema must be {rule}, got {name} of type {parameter.dtype}")
 
 
 def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:

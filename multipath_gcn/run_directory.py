@@ -15,6 +15,7 @@ from multipath_gcn.files import PARTIAL, set_aside, write_atomically
 # What a run may change without becoming another run.
 _INCIDENTAL = ("hydra", "runs", "logger", "launcher", "search", "experiment", "metric")
 _INCIDENTAL_FIT = ("checkpoint_seconds",)
+_LATER_FIT = ("ema",)  # options that older runs had not: unset, a run is the one it was
 
 
 def config_id(cfg: DictConfig) -> str:
@@ -70,7 +71,11 @@ def _identity(cfg: DictConfig, with_seed: bool = True) -> dict[str, Any]:
     if not with_seed:
         chosen["seed"] = 0  # replaced rather than dropped: other values may refer to it
     content = OmegaConf.to_container(OmegaConf.create(chosen), resolve=True)
-    content["fit"] = {key: value for key, value in content["fit"].items() if key not in _INCIDENTAL_FIT}
+    content["fit"] = {
+        key: value
+        for key, value in content["fit"].items()
+        if key not in _INCIDENTAL_FIT and not (key in _LATER_FIT and value is None)
+    }
     return content
 
 

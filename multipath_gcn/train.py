@@ -65,6 +65,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     seed_everything(cfg.seed, verbose=False)
     task = instantiate(cfg.task)(dataset, device=fabric.device)
     model = instantiate(cfg.model, in_channels=task.in_channels, out_channels=task.out_channels, _convert_="all")
+    task.check(model)
     parameters = count_parameters(model)
     optimizer = instantiate(cfg.optimizer)(model.parameters())
     schedulers = [_scheduler(build, optimizer, task.steps) for build in instantiate(cfg.scheduler).values()]

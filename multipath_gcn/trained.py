@@ -28,5 +28,9 @@ def load_trained(directory: str | PathLike) -> nn.Module:
         raise ValueError(f"directory must hold a run that recorded its widths, {directory} is older: run it again")
     widths = {name: result[name] for name in ("in_channels", "out_channels")}
     model = instantiate(OmegaConf.load(directory / "config.yaml").model, **widths, _convert_="all")
-    model.load_state_dict(torch.load(directory / "model.pt", map_location="cpu", weights_only=True))
+    weights = torch.load(directory / "model.pt", map_location="cpu", weights_only=True)
+    types = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
+    if len(types) == 1:  # as it was trained: 64-true
+        model.to(types.pop())
+    model.load_state_dict(weights)
     return model.eval()

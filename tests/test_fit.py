@@ -178,3 +178,11 @@ def test_a_moving_average_of_the_weights_is_what_is_scored_and_kept(tmp_path):
 def test_refuses_a_decay_out_of_range(tmp_path, ema):
     with pytest.raises(ValueError, match=rf"ema must be None or in \[0, 1\), got {ema}"):
         run(Regression(), tmp_path, ema=ema)
+
+
+def test_refuses_a_moving_average_of_weights_of_16_bits(tmp_path):
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-true")
+    model = nn.Linear(4, 1)
+    model, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters()))
+    with pytest.raises(ValueError, match="ema must be None where weights have 16 bits, .* of type torch.bfloat16"):
+        fit(Regression(), model, optimizer, fabric=fabric, directory=tmp_path, epochs=1, ema=0.9)

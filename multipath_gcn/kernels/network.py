@@ -1,6 +1,8 @@
 """A trained convolution network on NumPy arrays, as :func:`multipath_gcn.models.save_arrays` wrote it."""
 
 import json
+import math
+import zipfile
 from collections.abc import Callable
 from os import PathLike
 from typing import Any
@@ -34,19 +36,18 @@ class Network:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             content = json.loads(str(arrays.pop("network")))
-            version = content["version"]
-        except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
+            if content["version"] != VERSION:
+                raise ValueError(f"its version is {content['version']}, not {VERSION}")
+            self.facts: dict[str, Any] = content["facts"]
+            self._steps = [_step(step, arrays) for step in content["steps"]]
+        except (ValueError, LookupError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"path must name a file of save_arrays, {path} is none: {error}") from error
-        if version != VERSION:
-            raise ValueError(f"path must name a file of version {VERSION}, {path} has version {version}")
-        self.facts: dict[str, Any] = content["facts"]
-        self._steps = [_step(step, arrays) for step in content["steps"]]
 
     def __call__(self, images: np.ndarray, threads: int = 1) -> np.ndarray:
         """Scores (N, classes) of images (N, C, H, W) of the type of the weights.
 
         Args:
-            images: normalised as in training; channels-last memory is kept through the network.
+            images: normalised as in training; channels-last memory is kept by convolutions and transforms.
             threads: how many to share each layer among.
 
         Raises:
@@ -75,9 +76,13 @@ def _operands(step: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[np.n
 
 def _conv(step: dict[str, Any], arrays: dict[str, np.ndarray]) -> Step:
     weight, bias = _operands(step, arrays)
-    options = [step[name] if isinstance(step[name], str | int) else tuple(step[name]) for name in _GEOMETRY]
+    options = [_tuples(step[name]) for name in _GEOMETRY]
     activation = "relu" if step["relu"] else None
     return lambda x, threads: grouped_conv2d(x, weight, bias, *options, activation, threads)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 _GEOMETRY = ("stride", "padding", "dilation", "groups")
@@ -94,7 +99,7 @@ def _linear(step: dict[str, Any], arrays: dict[str, np.ndarray]) -> Step:
     weight, bias = _operands(step, arrays)
     windows = ChannelWindows.dense(weight.shape[1], weight.shape[0])
     packed, activation = pack_weight(weight, windows), "relu" if step["relu"] else None
-    return lambda x, threads: channel_transform(x.reshape(len(x), -1), packed, windows, bias, activation, threads)
+    return lambda x, threads: channel_transform(x, packed, windows, bias, activation, threads)
 
 
 def _residual(step: dict[str, Any], arrays: dict[str, np.ndarray]) -> Step:
@@ -126,5 +131,6 @@ _MAKERS: dict[str, Callable[[dict[str, Any], dict[str, np.ndarray]], Step]] = {
     "linear": _linear,
     "residual": _residual,
     "max_pool": _max_pool,
-    "average": lambda step, arrays: lambda x, threads: x.mean((2, 3), dtype=x.dtype),
+    "average": lambda step, arrays: lambda x, threads: x.mean((2, 3), dtype=x.dtype, keepdims=True),
+    "flatten": lambda step, arrays: lambda x, threads: x.reshape(len(x), math.prod(x.shape[1:])),
 }

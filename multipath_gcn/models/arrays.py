@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from multipath_gcn.files import write_atomically
 from multipath_gcn.kernels.network import VERSION
 from multipath_gcn.models.resnet import BasicBlock
-from multipath_gcn.nn import ChannelConv2d, ConvBlock, DepthwiseSeparableConv2d
+from multipath_gcn.models.vgg import VGG
+from multipath_gcn.nn import ChannelConv2d, ConvBlock, DepthwiseSeparableConv2d, GroupedConv2d
 from multipath_gcn.nn.fold_norm import fold_norm
+from multipath_gcn.nn.replace import computes_as
 
 Steps = list[dict[str, Any]]
 
@@ -33,8 +35,18 @@ def save_arrays(model: nn.Module, path: str | PathLike, **facts: Any) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     steps = _Writer(arrays).steps("", model)
+    _check_order(steps)
     content = {"version": VERSION, "facts": facts, "steps": steps}
     write_atomically(Path(path), lambda file: np.savez(file, network=np.array(json.dumps(content)), **arrays))
+
+
+def _check_order(steps: Steps) -> None:
+    flat = False
+    for step in steps:
+        if (step["op"] == "linear") != flat:
+            rule = "flatten images once, before its linear layers, to be stored"
+            raise ValueError(f"model must {rule}, got {[step['op'] for step in steps]}")
+        flat = flat or step["op"] == "flatten"
 
 
 class _Writer:
@@ -44,15 +56,17 @@ class _Writer:
         self.arrays = arrays
 
     def steps(self, name: str, module: nn.Module) -> Steps:
-        if isinstance(module, BasicBlock):
+        if computes_as(module, BasicBlock):
             body, shortcut = (self.steps(_join(name, part), getattr(module, part)) for part in ("body", "shortcut"))
             return [{"op": "residual", "body": body, "shortcut": shortcut}]
-        if isinstance(module, ConvBlock):
-            return self.layer(name, module.convolution, module.norm, module.activation)
-        if isinstance(module, nn.Sequential):
+        if computes_as(module, ConvBlock) and type(module.activation) in (nn.ReLU, type(None)):
+            return self.layer(name, module.convolution, module.norm, module.activation is not None)
+        if computes_as(module, nn.Sequential, VGG):
             return self.sequence(name, module)
-        if isinstance(module, nn.Flatten | nn.Dropout | nn.Identity):
-            return []  # a linear layer flattens what it is given
+        if computes_as(module, nn.Dropout, nn.Identity):
+            return []
+        if computes_as(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
+            return [{"op": "flatten"}]
         if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
             return [{"op": "average"}]
         if isinstance(module, nn.MaxPool2d) and module.dilation == 1 and not module.ceil_mode:
@@ -71,17 +85,17 @@ class _Writer:
         return found
 
     def layer(self, name: str, layer: nn.Module, norm: nn.BatchNorm2d | None = None, relu: bool = False) -> Steps:
-        if isinstance(layer, DepthwiseSeparableConv2d):
+        if computes_as(layer, DepthwiseSeparableConv2d) and layer._parts_are_its_own():
             between = self.layer(_join(name, "depthwise"), layer.depthwise, layer.norm, layer.norm is not None)
             return between + self.layer(_join(name, "pointwise"), layer.pointwise, norm, relu)
-        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
+        if type(layer) in (nn.Conv2d, GroupedConv2d) and layer.padding_mode == "zeros":
             geometry = {key: getattr(layer, key) for key in ("stride", "padding", "dilation", "groups")}
             return [{"op": "conv", "relu": relu, **geometry, **self.operands(name, layer, norm)}]
-        if isinstance(layer, ChannelConv2d):
+        if computes_as(layer, ChannelConv2d):
             start = self.keep(_join(name, "start"), torch.tensor(layer.windows.start.tolist()))
             windows = {"start": start, "in_channels": layer.in_channels}
             return [{"op": "transform", "relu": relu, **windows, **self.operands(name, layer, norm)}]
-        if isinstance(layer, nn.Linear):
+        if computes_as(layer, nn.Linear):
             return [{"op": "linear", "relu": relu, **self.operands(name, layer, norm)}]
         raise ValueError(f"model must be made of layers that can be stored as arrays, got {name}: {layer}")
 
@@ -91,6 +105,8 @@ class _Writer:
         return {"weight": self.keep(_join(name, "weight"), weight), "bias": kept}
 
     def keep(self, name: str, tensor: Tensor) -> str:
+        if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"model must be of float32 or float64 to be stored, got {name} of type {tensor.dtype}")
         self.arrays[name] = tensor.detach().cpu().contiguous().numpy()
         return name
 

@@ -8,6 +8,13 @@ Convolution = Callable[..., nn.Module]  # (in_channels, out_channels, kernel_siz
 FORMS = ("cifar", "imagenet")
 
 
+class Layers(nn.Sequential):
+    """A sequence that is made from something else than its layers: a slice of it is a plain sequence."""
+
+    def __getitem__(self, index: slice | int) -> nn.Module:
+        return nn.Sequential(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
+
+
 def scaled(channels: int, width: float) -> int:
     """``width`` times so many channels, to the nearest multiple of 8 and at least 8: groups must divide them."""
     return max(8, int(channels * width / 8 + 0.5) * 8)

@@ -3,14 +3,14 @@ from functools import partial
 
 from torch import nn
 
-from multipath_gcn.models.conv_network import Convolution, check_form, check_width, scaled
+from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, scaled
 from multipath_gcn.nn import ConvBlock, DepthwiseSeparableConv2d, GroupedConv2d
 
 # channels, stride
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 
 
-class MobileNet(nn.Sequential):
+class MobileNet(Layers):
     """`MobileNet <https://arxiv.org/abs/1704.04861>`_: a 3x3 stem of 32 filters and 13 depthwise-separable blocks, each
     followed by batch norm and ReLU; global average; linear.
 

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from multipath_gcn.models.conv_network import Convolution, check_form, check_width, scaled
+from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, scaled
 from multipath_gcn.nn import ConvBlock, GroupedConv2d, prepack
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -64,7 +64,7 @@ class PackedResidual(nn.Module):
         return self.last(h, residual) if self.adds else self.last(h).add_(residual).relu_()
 
 
-class ResNet(nn.Sequential):
+class ResNet(Layers):
     """`ResNet <https://arxiv.org/abs/1512.03385>`_: a stem, four stages of residual blocks, global average, linear.
 
     Where a stage begins or the number of channels changes, the shortcut is a 1x1 convolution with batch norm.

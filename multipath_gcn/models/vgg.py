@@ -5,14 +5,14 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from multipath_gcn.models.conv_network import Convolution, check_form, check_width, scaled
+from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, scaled
 from multipath_gcn.nn import ConvBlock, GroupedConv2d
 
 CHANNELS = (64, 128, 256, 512, 512)
 REPEATS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
-class VGG(nn.Sequential):
+class VGG(Layers):
     """`VGG <https://arxiv.org/abs/1409.1556>`_ with batch norm: stages of 3x3 convolutions, each ended by max pooling.
 
     Args:

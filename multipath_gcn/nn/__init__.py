@@ -13,7 +13,7 @@ from multipath_gcn.nn.cost import LayerCost, layer_costs
 from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.multipath_gcn import MultiPathGCN
-from multipath_gcn.nn.packed_conv import PackedGroupedConv2d
+from multipath_gcn.nn.packed_conv import PackedChannelConv2d, PackedDepthwiseSeparableConv2d, PackedGroupedConv2d
 from multipath_gcn.nn.prepack import prepack
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
 from multipath_gcn.nn.stock import to_stock
@@ -30,6 +30,8 @@ __all__ = [
     "GroupedLinear",
     "LayerCost",
     "MultiPathGCN",
+    "PackedChannelConv2d",
+    "PackedDepthwiseSeparableConv2d",
     "PackedGroupedConv2d",
     "SlidingChannelConv2d",
     "SlidingChannelLinear",

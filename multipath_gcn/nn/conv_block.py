@@ -14,17 +14,20 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.convolution = convolution
         self.norm = nn.BatchNorm2d(out_channels)
-        self.activation = activation
+        self.activation = nn.ReLU(inplace=True) if activation else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.convolution(x))
-        return y.relu_() if self.activation else y
+        return y if self.activation is None else self.activation(y)
 
-    def prepack(self) -> nn.Module | None:
-        """The block for inference, in one call; None where the convolution cannot be packed, which then is copied."""
+    def prepack(self) -> nn.Module:
+        """The block for inference, in one call.
+
+        Raises:
+            ValueError: where the convolution cannot be packed together with the norm and the activation.
+        """
         if not hasattr(self.convolution, "prepack"):
-            return None
-        return self.convolution.prepack(self.norm, "relu" if self.activation else None)
-
-    def extra_repr(self) -> str:
-        return f"activation={self.activation}"
+            raise ValueError(f"convolution must have a method prepack, got {type(self.convolution).__name__}")
+        if self.activation is not None and type(self.activation) is not nn.ReLU:
+            raise ValueError(f"activation must be nn.ReLU or None to be packed, got {self.activation}")
+        return self.convolution.prepack(self.norm, None if self.activation is None else "relu")

@@ -1,16 +1,21 @@
 """Any network with cheaper convolutions in the place of its own."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 
 from multipath_gcn.nn.channel import ChannelConv2d
 from multipath_gcn.nn.cost import layer_costs
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
+from multipath_gcn.nn.hooks import hooked
+from multipath_gcn.nn.replace import computes_as
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d, pointwise_windows
 
 KINDS = ("separable", "grouped")
@@ -62,9 +67,9 @@ def convert(
 
     ``to="separable"`` puts :class:`DepthwiseSeparableConv2d` in place of a spatial convolution, and its 1x1 part alone
     in place of a 1x1 convolution; ``to="grouped"`` puts :class:`GroupedConv2d`. Left alone, with the reason, are
-    convolutions that have groups or read windows already, 1x1 ones that would stay what they are or that stride,
-    padding other than zeros, classes of other libraries, numbers of channels that ``groups`` does not divide, and what
-    ``skip`` names.
+    convolutions that have groups or read windows already, 1x1 ones that stride, padding other than zeros, other kinds
+    (transposed, 1-d, 3-d, lazy, of other libraries), weights that two convolutions share, hooks, numbers of channels
+    that ``groups`` does not divide, what would have no fewer weights, and what ``skip`` names.
 
     Args:
         model: any network; it is not changed.
@@ -80,19 +85,26 @@ def convert(
             nothing could be converted: with the reasons.
     """
     _check_options(to, groups, overlap, norm_between)
-    found: dict[nn.Module, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, (nn.Conv2d, ChannelConv2d)):
-            found.setdefault(module, []).append(name)
-    skipped = _skipped({names[0]: module for module, names in found.items()}, skip)
+    found = {name: module for name, module in model.named_modules() if isinstance(module, (_ConvNd, ChannelConv2d))}
+    skipped, owners = _skipped(found, skip), Counter(id(module.weight) for module in found.values())
+    parts = {m.depthwise for m in model.modules() if isinstance(m, DepthwiseSeparableConv2d)}
     made: dict[int, nn.Module] = {}  # by the convolution's id
     rows = []
-    for module, names in found.items():
-        reason = "skipped" if names[0] in skipped else _why_not(module, to, groups, overlap)
+    for name, module in found.items():
+        if name in skipped:
+            reason = "skipped"
+        elif module in parts:
+            reason = "is the depthwise part of a separable one"
+        elif owners[id(module.weight)] > 1:
+            reason = "shares its weight with another"
+        else:
+            reason = _why_not(module, to, groups, overlap)
         new = None if reason else _make(module, to, groups, overlap, norm_between)
+        if new is not None and _weights(new) >= _weights(module):
+            new, reason = None, f"has {_weights(module):,} weights, and would have {_weights(new):,}"
         if new is not None:
             made[id(module)] = new.train(module.training)
-        rows.append((names[0], module, new, reason))
+        rows.append((name, module, new, reason))
     if not made:
         reasons = "; ".join(f"{name}: {reason}" for name, _, _, reason in rows) or "it has no convolution"
         raise ValueError(f"model must have a convolution that can be converted to {to!r}, got none: {reasons}")
@@ -136,13 +148,15 @@ def _pointwise(groups: int | None, overlap: Any) -> dict[str, Any]:
     return {"pointwise": "grouped" if overlap is None else "sliding", "groups": groups, "overlap": overlap}
 
 
-def _why_not(conv: nn.Conv2d | ChannelConv2d, to: str, groups: int | None, overlap: Any) -> str | None:
+def _why_not(conv: nn.Module, to: str, groups: int | None, overlap: Any) -> str | None:
+    if type(conv) not in (nn.Conv2d, GroupedConv2d) and not computes_as(conv, ChannelConv2d):
+        return f"its class is {type(conv).__module__}.{type(conv).__qualname__}"
+    if hooked(conv):
+        return "has hooks"
     if isinstance(conv, ChannelConv2d):
         if not conv.windows.is_dense:
             return "reads windows already"
         return "is 1x1 already" if groups is None else _indivisible(conv, groups, overlap)
-    if type(conv) not in (nn.Conv2d, GroupedConv2d):
-        return f"its class is {type(conv).__name__}"
     if conv.groups > 1:
         return f"has {conv.groups} groups already"
     if conv.padding_mode != "zeros":
@@ -191,11 +205,12 @@ def _macs(model: nn.Module, example: Tensor | None) -> dict[str, int] | None:
     return found
 
 
-def _row(
-    name: str, old: nn.Conv2d | ChannelConv2d, new: nn.Module | None, reason: str | None, counts: list
-) -> ConvertedLayer:
-    now = old if new is None else new
-    parameters = tuple(sum(p.numel() for p in layer.parameters()) for layer in (old, now))
+def _weights(layer: nn.Module) -> int:
+    return sum(0 if is_lazy(parameter) else parameter.numel() for parameter in layer.parameters())
+
+
+def _row(name: str, old: nn.Module, new: nn.Module | None, reason: str | None, counts: list) -> ConvertedLayer:
+    parameters = _weights(old), _weights(old if new is None else new)
     macs = None if counts[0] is None else tuple(count.get(name, 0) for count in counts)
     kernel = "1x1" if isinstance(old, ChannelConv2d) else "x".join(map(str, old.kernel_size))
     before = f"{kernel} {old.in_channels} -> {old.out_channels}"

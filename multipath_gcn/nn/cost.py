@@ -1,15 +1,17 @@
 """Parameters and multiply-adds of a network, layer by layer."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from multipath_gcn.nn.channel import ChannelConv2d, ChannelLinear
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
 
-COUNTED = (nn.Conv2d, nn.Linear, ChannelConv2d, ChannelLinear)
+COUNTED = (_ConvNd, nn.Linear, ChannelConv2d, ChannelLinear)
 
 
 class LayerCost(NamedTuple):
@@ -25,23 +27,25 @@ class LayerCost(NamedTuple):
 def layer_costs(model: nn.Module, *inputs: Any) -> list[LayerCost]:
     r"""What every convolution, linear layer and channel transform of ``model`` costs, in the order of their calls.
 
-    Multiply-adds per image or row: outputs of one, times weights per output. Biases, norms, activations and pooling
-    count as nothing. A layer that is called twice is listed twice.
+    Multiply-adds per image or row: outputs of one, times weights per output (of a transposed convolution, inputs times
+    weights per input). Biases, norms, activations, pooling and other layers count as nothing, packed layers too. A
+    layer that is called twice is listed twice.
 
     Args:
         model: is run once in evaluation mode, without gradients; its mode is restored.
-        inputs: what its ``forward`` takes; the first dimension of the layers' outputs counts images or rows.
+        inputs: what its ``forward`` takes; the first dimension of what layers are given counts images or rows.
     """
     found: list[LayerCost] = []
 
     def note(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, _, y: Tensor) -> None:
-            outputs = y.numel() // max(1, y.size(0))
-            for part_name, part in _parts(name, layer):
-                per_output = part.weight[0].numel()
-                outputs_of_part = outputs // y.size(1) * part.weight.size(0) if y.dim() == 4 else outputs
-                parameters = sum(parameter.numel() for parameter in part.parameters(recurse=False))
-                found.append(LayerCost(part_name, part, parameters, outputs_of_part * per_output, tuple(y.shape)))
+        def hook(layer: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
+            if isinstance(layer, DepthwiseSeparableConv2d):  # in inference its two parts are one call
+                h = (y.size(0), layer.in_channels, *y.shape[2:])
+                found.append(_cost(f"{name}.depthwise", layer.depthwise, h, h))
+                found.append(_cost(f"{name}.pointwise", layer.pointwise, y.shape, y.shape))
+            else:
+                met = args[0].shape if isinstance(layer, _ConvTransposeNd) else y.shape
+                found.append(_cost(name, layer, met, y.shape))
 
         return hook
 
@@ -65,8 +69,8 @@ def layer_costs(model: nn.Module, *inputs: Any) -> list[LayerCost]:
     return found
 
 
-def _parts(name: str, layer: nn.Module) -> list[tuple[str, nn.Module]]:
-    """A separable convolution is two layers, which in inference are one call."""
-    if not isinstance(layer, DepthwiseSeparableConv2d):
-        return [(name, layer)]
-    return [(f"{name}.{part}", getattr(layer, part)) for part in ("depthwise", "pointwise")]
+def _cost(name: str, layer: nn.Module, met: Sequence[int], shape: Sequence[int]) -> LayerCost:
+    """``met``: the shape of that each element of which meets a slice of the weight."""
+    parameters = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
+    macs = math.prod(met[1:]) * layer.weight[0].numel()
+    return LayerCost(name, layer, parameters, macs, tuple(shape))

@@ -14,6 +14,8 @@ def replaced(model: nn.Module, make: Callable[[nn.Module], nn.Module | None]) ->
     copies: dict[int, nn.Module] = {}  # what a deep copy finds made already, by id
 
     def visit(module: nn.Module) -> None:
+        if id(module) in copies:
+            return
         new = make(module)
         if new is None:
             for child in module.children():
@@ -23,3 +25,8 @@ def replaced(model: nn.Module, make: Callable[[nn.Module], nn.Module | None]) ->
 
     visit(model)
     return copy.deepcopy(model, copies)
+
+
+def computes_as(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether ``module`` is of one of these kinds, and no subclass that computes something else."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)

@@ -9,6 +9,7 @@ from multipath_gcn.nn.fold_norm import fold_norm
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.hooks import hooked
 from multipath_gcn.nn.packed_conv import PackedDepthwiseSeparableConv2d
+from multipath_gcn.nn.replace import computes_as
 from multipath_gcn.nn.transform import check_options
 from multipath_gcn.ops import ChannelWindows, prepack_separable_conv2d, separable_conv2d
 
@@ -72,17 +73,19 @@ class DepthwiseSeparableConv2d(nn.Module):
             in_channels, in_channels, kernel_size, stride, padding, dilation, groups=in_channels, bias=False, **factory
         )
         self.norm = nn.BatchNorm2d(in_channels, **factory) if norm_between else None
+        self.activation = nn.ReLU(inplace=True) if norm_between else None
         self.pointwise = ChannelConv2d(windows, bias, **factory)
 
     def reset_parameters(self) -> None:
-        for layer in self.children():
-            layer.reset_parameters()
+        for layer in (self.depthwise, self.norm, self.pointwise):
+            if layer is not None:
+                layer.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training and not torch.is_grad_enabled() and not any(map(hooked, self.children())):
+        if not (self.training or torch.is_grad_enabled()) and self._one_call_does() and not self._watched():
             return self._inference(x)
         h = self.depthwise(x)
-        return self.pointwise(h if self.norm is None else self.norm(h).relu_())
+        return self.pointwise(h if self.norm is None else self.activation(self.norm(h)))
 
     def prepack(
         self, norm: nn.BatchNorm2d | None = None, activation: str | None = None
@@ -99,6 +102,8 @@ class DepthwiseSeparableConv2d(nn.Module):
         Raises:
             ValueError: when ``norm`` does not fit or has no running statistics.
         """
+        if not self._parts_are_its_own():
+            raise ValueError(f"the parts must be those that the layer was made of to be packed, got {self}")
         depthwise, inner_bias = self._folded_depthwise()
         weight, bias = self.pointwise.weight, self.pointwise.bias
         if norm is not None:
@@ -113,8 +118,25 @@ class DepthwiseSeparableConv2d(nn.Module):
 
     def _folded_depthwise(self) -> tuple[Tensor, Tensor | None]:
         if self.norm is None:
-            return self.depthwise.weight, None
-        return fold_norm(self.depthwise.weight, None, self.norm)
+            return self.depthwise.weight, self.depthwise.bias
+        return fold_norm(self.depthwise.weight, self.depthwise.bias, self.norm)
+
+    def _parts_are_its_own(self) -> bool:
+        """Whether nobody has put others in their place, which compute something else."""
+        kinds = type(self.depthwise), type(self.norm), type(self.activation)
+        return (
+            kinds in ((GroupedConv2d, type(None), type(None)), (GroupedConv2d, nn.BatchNorm2d, nn.ReLU))
+            and self.depthwise.padding_mode == "zeros"
+            and computes_as(self.pointwise, ChannelConv2d)
+        )
+
+    def _one_call_does(self) -> bool:
+        """Whether the norm can be folded in: one that counts statistics on, or has none, must be called itself."""
+        norm = self.norm
+        return self._parts_are_its_own() and (norm is None or (not norm.training and norm.running_mean is not None))
+
+    def _watched(self) -> bool:
+        return any(hooked(part, everywhere=True) for part in self.children())
 
     def _inference(self, x: Tensor) -> Tensor:
         depthwise, inner_bias = self._folded_depthwise()
@@ -131,6 +153,8 @@ def pointwise_windows(
     in_channels: int, out_channels: int, pointwise: str, groups: int | None = None, overlap: Any = None
 ) -> ChannelWindows:
     """What the 1x1 convolution of that name reads: see :class:`DepthwiseSeparableConv2d`."""
+    if pointwise == "dense" and groups == 1:
+        groups = None
     check_options(pointwise, groups, overlap, "pointwise")
     if pointwise == "dense":
         return ChannelWindows.dense(in_channels, out_channels)

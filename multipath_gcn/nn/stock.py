@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from multipath_gcn.nn.channel import ChannelConv2d, ChannelLinear
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
-from multipath_gcn.nn.replace import replaced
+from multipath_gcn.nn.replace import computes_as, replaced
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
 from multipath_gcn.windows import ChannelWindows
 
@@ -27,36 +27,44 @@ def to_stock(model: nn.Module) -> nn.Module:
 
 
 def _stock(module: nn.Module) -> nn.Module | None:
-    if isinstance(module, DepthwiseSeparableConv2d):
+    if computes_as(module, DepthwiseSeparableConv2d):
         between = (
-            {} if module.norm is None else {"norm": copy.deepcopy(module.norm), "activation": nn.ReLU(inplace=True)}
+            {}
+            if module.norm is None
+            else {"norm": copy.deepcopy(module.norm), "activation": copy.deepcopy(module.activation)}
         )
         parts = {"depthwise": _stock(module.depthwise), **between, "pointwise": _stock(module.pointwise)}
         return nn.Sequential(OrderedDict(parts)).train(module.training)
-    if isinstance(module, GroupedConv2d):
+    if computes_as(module, GroupedConv2d):
         return _plain_conv(module)
-    if isinstance(module, ChannelConv2d | ChannelLinear):
+    if computes_as(module, ChannelConv2d, ChannelLinear):
         transform = _windowed(module)
         return transform if isinstance(module, ChannelConv2d) else _Rows(transform)
     return None
 
 
-def _plain_conv(conv: GroupedConv2d) -> nn.Conv2d:
-    shape = conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
+def _plain_conv(conv: GroupedConv2d) -> nn.Module:
+    uneven = isinstance(conv.padding, tuple) and any(isinstance(side, tuple) for side in conv.padding)
+    padding = 0 if uneven else conv.padding
+    shape = conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding, conv.dilation, conv.groups
     plain = nn.Conv2d(*shape, conv.bias is not None, conv.padding_mode, device="meta")
     plain.weight, plain.bias = _copy(conv.weight), _copy(conv.bias)
-    return plain.train(conv.training)
+    plain.train(conv.training)
+    if not uneven:
+        return plain
+    (top, bottom), (left, right) = ((side, side) if isinstance(side, int) else side for side in conv.padding)
+    return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), plain)
 
 
 class _Gather(nn.Module):
-    """The given channels, in their order."""
+    """The given channels of images (N, C, H, W) or (C, H, W), in their order."""
 
     def __init__(self, channels: Tensor):
         super().__init__()
         self.register_buffer("channels", channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.index_select(1, self.channels)
+        return x.index_select(-3, self.channels)
 
 
 class _Rows(nn.Module):

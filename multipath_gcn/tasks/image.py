@@ -1,5 +1,6 @@
 """Image classification: what the training steps of an epoch and an evaluation are."""
 
+import inspect
 from collections.abc import Iterator
 
 import torch
@@ -14,7 +15,7 @@ class ImageTask:
     r"""Trains on augmented batches of the training images, scores all three splits by accuracy.
 
     Every epoch sees every training image once, in an order drawn from PyTorch's generator, in batches of equal size
-    but for one image. Images stay uint8 until they are on the device, and are augmented and normalised there.
+    but for one image, and never of one alone, from which batch norm learns nothing. Images stay uint8 until they are on the device, and are augmented and normalised there.
 
     Args:
         dataset: images and labels.
@@ -47,10 +48,13 @@ class ImageTask:
         device: torch.device | str = "cpu",
     ):
         if not isinstance(dataset, ImageDataset):
-            raise ValueError(f"dataset must be an ImageDataset, such as data=cifar10, got {type(dataset).__name__}")
+            kind = type(dataset).__name__
+            raise ValueError(f"dataset must be an ImageDataset for task=image, such as data=cifar10, got {kind}")
         for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {size!r}")
+        if flip not in (None, True, False):
+            raise ValueError(f"flip must be true, false or null, got {flip!r}")
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         self.dataset, self.device, self.label_smoothing = dataset, torch.device(device), label_smoothing
@@ -61,8 +65,16 @@ class ImageTask:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.eval_batch_size = eval_batch_size
         self.in_channels, self.out_channels = dataset.channels, dataset.num_classes
-        self.steps = -(-len(dataset.splits["train"]) // batch_size)
+        self.steps = _steps(len(dataset.splits["train"]), batch_size)
         self._train_score = 0.0
+
+    def check(self, model: nn.Module) -> None:
+        """Refuses a model whose ``forward`` does not take images alone."""
+        try:
+            inspect.signature(model.forward).bind(None)
+        except TypeError as error:
+            rule = "take images alone, such as model=mobilenet, for task=image"
+            raise ValueError(f"model must {rule}, got {type(model).__name__}: {error}") from error
 
     def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]:
         """The loss of every step of an epoch, with a gradient; the model must be stepped before the next is taken."""
@@ -83,21 +95,26 @@ class ImageTask:
 
         ``train`` is the accuracy of the last epoch's steps: of augmented images, by weights that were still changing.
         """
-        model.eval()
+        model.eval().to(memory_format=self.memory_format)
         valid, valid_loss = self._score(model, self.dataset.splits["valid"])
         test, _ = self._score(model, self.dataset.splits["test"])
         return {"train": self._train_score, "valid": valid, "test": test, "valid_loss": valid_loss}
 
     def _score(self, model: nn.Module, split: ImageSplit) -> tuple[float, float]:
-        hits, loss = (torch.zeros((), dtype=torch.float64, device=self.device) for _ in range(2))
+        hits, loss = torch.zeros((), dtype=torch.int64, device=self.device), 0.0
         for positions in torch.arange(len(split)).split(self.eval_batch_size):
             images, labels = self._batch(split, positions, augment=False)
             scores = model(images).float()
             hits += (scores.argmax(1) == labels).sum()
-            loss += F.cross_entropy(scores, labels, reduction="sum")
-        return (hits / len(split)).item(), (loss / len(split)).item()
+            loss += F.cross_entropy(scores, labels, reduction="sum").item()
+        return hits.item() / len(split), loss / len(split)
 
     def _batch(self, split: ImageSplit, positions: Tensor, augment: bool) -> tuple[Tensor, Tensor]:
         images = split.batch(positions).to(self.device, non_blocking=True)
         images = self.normalize(self.augment(images) if augment else images)
         return images.contiguous(memory_format=self.memory_format), split.labels[positions].to(self.device)
+
+
+def _steps(images: int, batch_size: int) -> int:
+    steps = -(-images // batch_size)
+    return max(1, images // 2) if batch_size > 1 and images < 2 * steps else steps

@@ -1,5 +1,6 @@
 """Node property prediction on one full graph: what a training step and an evaluation are."""
 
+import inspect
 from collections.abc import Callable, Iterator
 
 import torch
@@ -46,7 +47,8 @@ class NodeTask:
         device: torch.device | str = "cpu",
     ):
         if not isinstance(dataset, NodeDataset):
-            raise ValueError(f"dataset must be a NodeDataset, such as data=cora, got {type(dataset).__name__}")
+            kind = type(dataset).__name__
+            raise ValueError(f"dataset must be a NodeDataset, such as data=cora, got {kind}; images need task=image")
         if not 0.0 <= drop_node < 1.0:
             raise ValueError(f"drop_node must lie in [0, 1), got {drop_node}")
         if consistency is not None and dataset.metric != "acc":
@@ -63,6 +65,14 @@ class NodeTask:
         self.in_channels = self.x.shape[1] + (self.labels.width if self.labels else 0)
         self.out_channels = dataset.num_outputs
         self.steps = 1
+
+    def check(self, model: nn.Module) -> None:
+        """Refuses a model whose ``forward`` does not take node features and a graph."""
+        try:
+            inspect.signature(model.forward).bind(None, None)
+        except TypeError as error:
+            rule = "take features and a graph, such as model=multipath; images need task=image"
+            raise ValueError(f"model must {rule}, got {type(model).__name__}: {error}") from error
 
     def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]:
         """The loss of the only step of an epoch."""

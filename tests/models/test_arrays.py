@@ -11,6 +11,11 @@ from multipath_gcn.models import VGG, MobileNet, ResNet, save_arrays
 from multipath_gcn.nn import DepthwiseSeparableConv2d, GroupedConv2d
 
 
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
 def sliding(*args, **kwargs):
     return DepthwiseSeparableConv2d(*args, **kwargs, pointwise="sliding", groups=4, overlap=0.5)
 
@@ -35,6 +40,16 @@ def test_networks_compute_the_same_without_torch(build, options, form, convoluti
     wanted = model(x).detach().numpy()
     for images in (x.numpy(), x.contiguous(memory_format=torch.channels_last).numpy()):
         np.testing.assert_allclose(network(images, threads=2), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_uneven_padding_and_a_convolution_after_the_average(tmp_path):
+    first = GroupedConv2d(3, 4, 3, padding=((0, 1), (2, 1)))
+    model = nn.Sequential(first, nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1), nn.Flatten()).eval()
+    save_arrays(model, tmp_path / "net.npz")
+    x = torch.randn(2, 3, 7, 7)
+    np.testing.assert_allclose(
+        Network(tmp_path / "net.npz")(x.numpy()), model(x).detach().numpy(), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_double_precision_and_facts(tmp_path):
@@ -75,8 +90,16 @@ def test_needs_no_torch(tmp_path):
         (nn.Sequential(nn.ReLU()), "got 0: ReLU"),
         (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")), "got 0: Conv2d"),
         (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), "got 0: MaxPool2d"),
+        (nn.Sequential(Residual(nn.Conv2d(3, 3, 3, padding=1))), "got 0: Residual"),
+        (nn.Sequential(nn.Flatten(2)), "got 0: Flatten"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2)), r"flatten images once, .* got \['conv', 'linear'\]"),
+        (nn.Sequential(nn.Flatten(), nn.Conv2d(3, 4, 3)), r"flatten images once, .* got \['flatten', 'conv'\]"),
+        (
+            nn.Conv2d(3, 4, 3, dtype=torch.bfloat16),
+            "float32 or float64 to be stored, got weight of type torch.bfloat16",
+        ),
     ],
-    ids=["pool", "sigmoid", "relu", "padding", "ceil"],
+    ids=["pool", "sigmoid", "relu", "padding", "ceil", "residual", "flatten", "unflattened", "flattened", "bfloat16"],
 )
 def test_refuses_what_it_cannot_store(model, message, tmp_path):
     with pytest.raises(ValueError, match=message):
@@ -92,7 +115,12 @@ def test_refuses_files_of_others_and_wrong_images(tmp_path):
     with pytest.raises(ValueError, match="is none"):
         Network(tmp_path / "absent.npz")
     save_arrays(ready(MobileNet(1, 4, width=0.25)), tmp_path / "net.npz")
+    whole = (tmp_path / "net.npz").read_bytes()
+    other.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="is none"):
+        Network(other)
     network = Network(tmp_path / "net.npz")
+    assert network(np.zeros((0, 1, 8, 8), np.float32)).shape == (0, 4)
     with pytest.raises(ValueError, match="channels"):
         network(np.zeros((1, 3, 8, 8), np.float32))
     with pytest.raises(ValueError, match="images must be"):

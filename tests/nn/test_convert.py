@@ -40,7 +40,7 @@ def test_every_layer_is_converted_or_the_reason_is_given():
         "shortcut": "left alone: is 1x1 with stride (2, 2), padding (0, 0)",
         "depthwise": "left alone: has 16 groups already",
         "reflect": "left alone: pads with 'reflect'",
-        "other": "left alone: its class is Other",
+        "other": f"left alone: its class is {__name__}.Other",
         "head": "left alone: in_channels (6) is not divisible by groups (4)",
     }
     model = conversion.model
@@ -86,6 +86,39 @@ def test_dense_parts_of_separable_convolutions_are_converted_too():
     assert all(block.convolution.pointwise.windows.cycle > 1 for block in conversion.model.features[1:])
     with pytest.raises(ValueError, match="reads windows already"):
         convert(conversion.model, "separable", groups=4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (nn.ConvTranspose2d(4, 4, 3), "its class is torch.nn.modules.conv.ConvTranspose2d"),
+        (nn.Conv1d(4, 4, 3), "its class is torch.nn.modules.conv.Conv1d"),
+        (nn.LazyConv2d(4, 3), "its class is torch.nn.modules.conv.LazyConv2d"),
+        (nn.Conv2d(64, 1, 3), "has 577 weights, and would have 641"),
+    ],
+    ids=str,
+)
+def test_other_layers_are_listed_and_left_alone(layer, reason):
+    model = nn.Sequential(nn.Conv2d(8, 8, 3), layer)
+    assert convert(model, "separable").layers[1].after == f"left alone: {reason}"
+    with pytest.raises(ValueError, match=f"got none: 0: {reason}"):
+        convert(nn.Sequential(layer), "separable")
+
+
+def test_tied_weights_hooks_and_parts_are_left_alone():
+    tied, hooked = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)), nn.Conv2d(8, 8, 3)
+    tied[1].weight = tied[0].weight
+    hooked.register_forward_hook(lambda *_: None)
+    model = nn.Sequential(tied, hooked, DepthwiseSeparableConv2d(1, 8, 3))
+    rows = {row.name: row.after for row in convert(model, "separable").layers}
+    assert rows == {
+        "0.0": "left alone: shares its weight with another",
+        "0.1": "left alone: shares its weight with another",
+        "0.2": "DepthwiseSeparableConv2d",
+        "1": "left alone: has hooks",
+        "2.depthwise": "left alone: is the depthwise part of a separable one",
+        "2.pointwise": "left alone: is 1x1 already",
+    }
 
 
 def test_a_model_that_is_a_convolution():

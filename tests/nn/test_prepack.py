@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from multipath_gcn.models import VGG, MobileNet, ResNet
-from multipath_gcn.nn import ConvBlock, DepthwiseSeparableConv2d, GroupedConv2d, prepack
+from multipath_gcn.nn import ConvBlock, DepthwiseSeparableConv2d, GroupedConv2d, PackedGroupedConv2d, prepack
 
 CONVOLUTIONS = {
     "standard": GroupedConv2d,
@@ -43,6 +43,26 @@ def test_what_cannot_be_packed_is_copied():
     packed = prepack(model)
     assert type(packed[0]) is nn.Linear and type(packed[1]) is ConvBlock and packed[1] is not model[1]
     assert not packed.training and model.training
+
+
+def test_what_computes_something_else_or_refuses_is_copied():
+    class Twice(GroupedConv2d):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    reflect = GroupedConv2d(4, 4, 3, padding=1, padding_mode="reflect")
+    block = ConvBlock(GroupedConv2d(4, 4, 3), 4)
+    block.norm = nn.GroupNorm(2, 4)
+    leaky = ConvBlock(GroupedConv2d(4, 4, 3), 4)
+    leaky.activation = nn.LeakyReLU()
+    model = nn.Sequential(Twice(3, 4, 3), reflect, block, leaky).eval()
+    packed = prepack(model)
+    assert [type(layer) for layer in packed] == [Twice, GroupedConv2d, ConvBlock, ConvBlock]
+    assert type(packed[2].convolution) is PackedGroupedConv2d  # a part of it is packed by itself
+    x = torch.randn(2, 3, 12, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(packed(x), model(x))
+    assert not any(parameter.requires_grad for parameter in packed.parameters())
 
 
 def test_a_packed_network_refuses_gradients():

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from multipath_gcn.nn import ChannelConv2d, DepthwiseSeparableConv2d, GroupedConv2d
+from multipath_gcn.ops import separable_conv2d
 
 POINTWISE = [
     dict(),
@@ -64,17 +65,31 @@ def test_is_its_definition_forward_and_backward(pointwise, spatial, norm_between
     )
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """How often both parts were one call, wherever it was measured to be faster."""
+    found = []
+
+    def counted(*args, **kwargs):
+        found.append(1)
+        return separable_conv2d(*args, **kwargs)
+
+    monkeypatch.setattr("multipath_gcn.nn.separable.separable_conv2d", counted)
+    return found
+
+
+@pytest.mark.parametrize("size", [12, 96])  # of few pixels, two operators
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("norm_between", [False, True])
 @pytest.mark.parametrize("pointwise", POINTWISE, ids=str)
-def test_in_inference_it_is_the_same(pointwise, norm_between, memory_format):
+def test_in_inference_it_is_the_same(pointwise, norm_between, memory_format, size, calls):
     layer = built(pointwise | SPATIAL[0], norm_between, torch.float32).eval()
-    x = torch.randn(2, 8, 12, 12).contiguous(memory_format=memory_format)
+    x = torch.randn(2, 8, size, size).contiguous(memory_format=memory_format)
     wanted = definition(layer, x)
     with torch.no_grad():
         found = layer(x)
     torch.testing.assert_close(found, wanted)
-    assert found.is_contiguous(memory_format=memory_format)
+    assert found.is_contiguous(memory_format=memory_format) and calls == [1]
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
@@ -100,6 +115,63 @@ def test_hooks_on_its_parts_are_called_in_inference_too():
     with torch.no_grad():
         layer(torch.randn(1, 8, 5, 5, dtype=torch.float64))
     assert seen == [1]
+
+
+def counting_norm(layer):
+    layer.norm.train()
+
+
+def another_norm(layer):
+    layer.norm = nn.GroupNorm(2, 8, dtype=torch.float64)
+
+
+def without_statistics(layer):
+    layer.norm = nn.BatchNorm2d(8, track_running_stats=False, dtype=torch.float64)
+
+
+def reflecting(layer):
+    layer.depthwise = GroupedConv2d(8, 8, 3, padding=1, groups=8, padding_mode="reflect", dtype=torch.float64)
+
+
+def stock_parts(layer):
+    layer.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8, dtype=torch.float64)
+    layer.pointwise = nn.Conv2d(8, 12, 1, dtype=torch.float64)
+
+
+def another_activation(layer):
+    layer.activation = nn.ReLU6()
+
+
+@pytest.mark.parametrize(
+    "change", [counting_norm, another_norm, without_statistics, reflecting, stock_parts, another_activation]
+)
+def test_parts_that_somebody_has_changed_are_called_one_by_one(change, calls):
+    layer = built(SPATIAL[0], norm_between=True).eval()
+    change(layer)
+    twin, x = copy.deepcopy(layer), torch.randn(2, 8, 9, 9, dtype=torch.float64)
+    wanted = twin.pointwise(twin.activation(twin.norm(twin.depthwise(x))))
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), wanted)
+    assert not calls
+    torch.testing.assert_close(dict(layer.named_buffers()), dict(twin.named_buffers()))
+
+
+def test_a_bias_between_the_parts_is_folded_in(calls):
+    layer = built(SPATIAL[0], norm_between=True).eval()
+    layer.depthwise = GroupedConv2d(8, 8, 3, padding=1, groups=8, dtype=torch.float64)
+    x = torch.randn(2, 8, 9, 9, dtype=torch.float64)
+    wanted = layer(x)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), wanted)
+        torch.testing.assert_close(layer.prepack()(x), wanted)
+    assert calls == [1]
+
+
+def test_what_cannot_be_packed_is_refused():
+    layer = built(SPATIAL[0], norm_between=True)
+    reflecting(layer)
+    with pytest.raises(ValueError, match="the parts must be those that the layer was made of to be packed"):
+        layer.prepack()
 
 
 def test_parts_weights_and_repr():

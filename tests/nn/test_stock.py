@@ -57,6 +57,20 @@ def test_grouped_convolutions_keep_what_they_have():
     assert stock.weight is not layer.weight and torch.equal(stock.weight, layer.weight)
 
 
+def test_single_images_uneven_padding_and_subclasses():
+    layer, x = ChannelConv2d(WINDOWS["no overlap"]), torch.randn(8, 12, 12)
+    torch.testing.assert_close(to_stock(layer)(x), layer(x))
+    layer = DepthwiseSeparableConv2d(8, 12, 3, padding=((0, 1), (2, 1)), norm_between=True).eval()
+    torch.testing.assert_close(to_stock(layer)(x[None]), layer(x[None]))
+
+    class Twice(GroupedConv2d):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    layer = Twice(8, 4, 3)
+    torch.testing.assert_close(to_stock(layer)(x), layer(x))
+
+
 @pytest.mark.parametrize(("build", "pointwise"), list(networks()))
 def test_networks_go_through_export(build, pointwise):
     model = network(build, pointwise)

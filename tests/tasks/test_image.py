@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from multipath_gcn.data import ImageDataset, ImageSplit
+from multipath_gcn.models import GCN
 from multipath_gcn.tasks import ImageTask, NodeTask
 
 SIZES = {"train": 10, "valid": 4, "test": 6}
@@ -124,8 +125,10 @@ def test_draws_come_from_pytorchs_generator():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(batch_size=0), "batch_size must be at least 1, got 0"),
-        (dict(eval_batch_size=0), "eval_batch_size must be at least 1, got 0"),
+        (dict(batch_size=0), "batch_size must be an integer of at least 1, got 0"),
+        (dict(batch_size=2.5), "batch_size must be an integer of at least 1, got 2.5"),
+        (dict(eval_batch_size="8"), "eval_batch_size must be an integer of at least 1, got '8'"),
+        (dict(flip=3), "flip must be true, false or null, got 3"),
         (dict(label_smoothing=1.0), r"label_smoothing must lie in \[0, 1\), got 1.0"),
         (dict(crop_padding=-1), "crop_padding must be at least 0, got -1"),
     ],
@@ -137,7 +140,29 @@ def test_refuses(options, message):
 
 
 def test_a_data_set_of_the_other_kind_is_refused():
-    with pytest.raises(ValueError, match="dataset must be a NodeDataset, such as data=cora, got ImageDataset"):
+    with pytest.raises(ValueError, match="dataset must be a NodeDataset.* got ImageDataset; images need task=image"):
         NodeTask(images())
-    with pytest.raises(ValueError, match="dataset must be an ImageDataset, such as data=cifar10, got object"):
+    with pytest.raises(ValueError, match="dataset must be an ImageDataset for task=image, .* got object"):
         ImageTask(object())
+
+
+def test_a_model_of_the_other_kind_is_refused():
+    ImageTask(images()).check(Recorder())
+    with pytest.raises(ValueError, match="model must take images alone, .* got GCN: missing a required argument"):
+        ImageTask(images()).check(GCN(2, 4, 3))
+
+
+@pytest.mark.parametrize(("size", "steps"), [(9, 2), (4, 3), (3, 4), (2, 5), (1, 10), (100, 1)])
+def test_no_batch_is_a_single_image_unless_asked_for(size, steps):
+    task, model = ImageTask(images(), batch_size=size), Recorder()
+    assert len(list(task.train_losses(model, 1))) == task.steps == steps
+    assert min(len(x) for x, _ in model.seen) > 1 or size == 1
+
+
+def test_of_five_images_in_pairs_none_is_alone():
+    dataset = images()
+    split = dataset.splits["train"]
+    dataset.splits["train"] = ImageSplit(split.pixels, split.labels[:5], split.rows[:5])
+    task, model = ImageTask(dataset, batch_size=2), Recorder()
+    list(task.train_losses(model, 1))
+    assert sorted(len(x) for x, _ in model.seen) == [2, 3]

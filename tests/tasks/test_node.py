@@ -113,3 +113,10 @@ def test_consistency_is_added_over_the_passes_of_one_step():
 def test_refuses(dataset, options, message):
     with pytest.raises(ValueError, match=message):
         NodeTask(dataset(), **options)
+
+
+def test_a_model_that_takes_no_graph_is_refused():
+    task = NodeTask(classes())
+    task.check(model_for(task))
+    with pytest.raises(ValueError, match="model must take features and a graph, .* images need task=image, got Linear"):
+        task.check(torch.nn.Linear(2, 3))
