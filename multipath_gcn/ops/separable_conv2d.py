@@ -192,9 +192,7 @@ class PackedSeparableConv2d:
 
 def together_is_faster(x: Tensor, windows: ChannelWindows, packed: bool) -> bool:
     """The one place that decides where one operator computes both, as measured on two cores with AVX-512."""
-    if x.device.type != "cpu" or x.numel() == 0 or not (packed or x.numel() >= 2**16):
-        return False
-    return True
+    return x.device.type == "cpu" and x.numel() > 0 and (packed or x.numel() >= 2**16)
 
 
 def _together(x, depthwise, depthwise_bias, pointwise, bias, windows, size, relu) -> Tensor:
