@@ -193,9 +193,9 @@ class PackedSeparableConv2d:
 def together_is_faster(x: Tensor, windows: ChannelWindows, packed: bool) -> bool:
     """The one place that decides where one operator computes both.
 
-    benchmarks/results/separable_conv2d: on two cores with AVX-512 everywhere save in channels-last batches of very many
-    channels, whose tiles are turned there and back and fill no vectors (0.8 to 1 times as fast). Where weights are yet to
-    be packed that has to be worth it.
+    benchmarks/results/separable_conv2d: on two cores with AVX-512 everywhere save in channels-last batches of many
+    channels, whose tiles are turned there and back and fill no vectors (0.8 to 1 times as fast). Packing the weights
+    has to be worth it, too.
     """
     if x.device.type != "cpu" or x.numel() == 0 or (not packed and x.numel() < 2**16):
         return False
