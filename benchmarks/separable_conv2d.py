@@ -9,7 +9,8 @@ them, and MobileNet's on ImageNet's, with an inner ReLU. One line each, millisec
 prepack_separable_conv2d, `two` is prepack_conv2d and channel_transform_2d with a packed weight, `torch` F.conv2d twice:
 the pointwise one in groups where windows do not overlap, else dense with zeros. Every way must first agree with
 PyTorch's result; a wrong one ends the run. A case in which two operators look faster is measured three times more, and
-the median of the four counts: neighbours on the machine move single cases. Memory, alike for all: huge pages, and what is freed is used again.
+the median of the four counts: neighbours on the machine move single cases. Memory, alike for all: huge pages, and what
+is freed is used again.
 
 Writes cpu_float32.csv, .json and .md to --out; h_mib is the size of what lies between the two.
 """

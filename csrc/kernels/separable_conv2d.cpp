@@ -41,7 +41,7 @@ SeparableConv2d<T>::SeparableConv2d(const DepthwiseOperands<T>& depthwise, const
   pointwise_.plan->use(job_, pointwise_.packed);
   few_ = few_are_faster<T>(y_.points(), pointwise_.windows.width);
   const int64_t weights = pointwise_.windows.width * y_.channels * static_cast<int64_t>(sizeof(A));
-  const bool weighty = threads > 1 && y_.points() <= kFewVectors * kernels<T>().lanes && weights > kSharedWeights;
+  const bool weighty = threads > 1 && y_.batch == 1 && y_.pixels <= kFewVectors * kernels<T>().lanes && weights > kSharedWeights;
   if (!few_ && !weighty) cut(threads);
   if (!tiles_.empty()) return;
   columns_ = columns_of<A>(y_.points());
