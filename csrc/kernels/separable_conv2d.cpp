@@ -10,8 +10,9 @@ namespace {
 
 constexpr int64_t kLine = 64;
 constexpr int64_t kRowsAtOnce = 7;    // that the kernel by rows computes, wanted or not
-constexpr int64_t kKeptBytes = 448 << 10;  // of a tile, that the second-level cache holds beside what passes through
+constexpr int64_t kKeptBytes = 640 << 10;  // of a tile, that the second-level cache holds beside what passes through
 constexpr int64_t kMostPoints = 512;  // from which on one more image fills vectors no better
+constexpr int64_t kFewVectors = 4, kSharedWeights = 256 << 10;  // so many bytes for so few points: each thread reads a part
 constexpr double kTileCost = 30000;   // multiply-adds of the time that a tile takes to begin
 constexpr int64_t kFilterCost = 2;    // of a depthwise multiply-add
 
@@ -39,9 +40,12 @@ SeparableConv2d<T>::SeparableConv2d(const DepthwiseOperands<T>& depthwise, const
   job_ = pointwise_.plan->job(Weight<T>{}, pointwise_.bias, pointwise_.relu, h, y_, threads);
   pointwise_.plan->use(job_, pointwise_.packed);
   few_ = few_are_faster<T>(y_.points(), pointwise_.windows.width);
-  if (!few_) cut(threads);
+  const int64_t weights = pointwise_.windows.width * y_.channels * static_cast<int64_t>(sizeof(A));
+  const bool weighty = threads > 1 && y_.batch == 1 && y_.pixels <= kFewVectors * kernels<T>().lanes && weights > kSharedWeights;
+  if (!few_ && !weighty) cut(threads);
   if (!tiles_.empty()) return;
   columns_ = columns_of<A>(y_.points());
+  in_rows_ = few_ && y_.rows();
   shared_bytes_ = channels_ * columns_ * static_cast<int64_t>(sizeof(T)) + kLine;
 }
 
@@ -110,7 +114,9 @@ std::unique_ptr<Convolution<T>> SeparableConv2d<T>::convolution(int64_t images, 
   Images<const T> x = x_;
   x.batch = images, x.height = height;
   const int64_t width = shape.out[1];
-  const Images<T> to{h, images, channels_, rows, width, rows * width, columns_, width, 1};
+  const int64_t c = channels_;
+  const Images<T> to = in_rows_ ? Images<T>{h, images, c, rows, width, rows * width * c, 1, width * c, c}
+                                : Images<T>{h, images, c, rows, width, rows * width, columns_, width, 1};
   const ConvWeight<A> weight{depthwise_.weight, weight_strides(shape, false)};
   return std::make_unique<Convolution<T>>(std::vector<ConvPass>{forward_pass(shape)}, x, to, weight, depthwise_.bias,
                                           depthwise_.relu, depthwise_.packed);
@@ -145,7 +151,8 @@ void SeparableConv2d<T>::share(void* memory) {
   T* const h = reinterpret_cast<T*>(aligned);
   const ConvShape& s = depthwise_.shape;
   whole_ = convolution(y_.batch, s.out[0], -s.padding[0], x_.height, h);
-  const View<const T> in{h, y_.batch, channels_, y_.pixels, y_.pixels, columns_, 1};
+  View<const T> in{h, y_.batch, channels_, y_.pixels, y_.pixels, columns_, 1};
+  if (in_rows_) in.batch_stride = y_.pixels * channels_, in.channel_stride = 1, in.pixel_stride = channels_;
   if (few_) {
     few_job_.windows = pointwise_.windows;
     few_job_.weight = pointwise_.taps, few_job_.filter_stride = pointwise_.windows.width;

@@ -82,7 +82,7 @@ class SeparableConv2d {
   std::vector<Tile> tiles_;
   std::vector<Band> bands_;
   int64_t shared_bytes_ = 0;
-  bool few_ = false;
+  bool few_ = false, in_rows_ = false;  // shared h lies as x does, which few points are read from best
   std::unique_ptr<Convolution<T>> whole_;  // of all images, into shared memory
   FewPointsJob<T> few_job_{};
 };
