@@ -65,14 +65,16 @@ def load_images(
         CorruptCache: for a changed file of the cache, which is set aside.
     """
     splits, size = dict(splits), tuple(size)
-    _check(name, size, channels, splits, valid, split_seed, on_error)
+    _check(name, num_classes, size, channels, splits, valid, split_seed, on_error, mean, std)
     columns = Columns(image, label, num_classes)
     rules = Rules(size, channels, resize, convert, on_error)
     sources = find_sources(name, path, folder, splits)
     folders = {part: _decoded_folder(name, splits[part], sources[part], columns, rules) for part in splits}
     missing = [part for part in splits if not folders[part].exists()]
     for part in missing:  # all that can be known before an image is decoded
-        _check_sources(splits[part], sources[part], columns)
+        rows = _check_sources(splits[part], sources[part], columns)
+        if part == "train" and rows is not None and "valid" not in splits:
+            _check_valid(rows, valid)
     for part in missing:
         write_decoded(folders[part], sources[part], columns, rules)
     decoded = {part: read_decoded(folders[part]) for part in splits}
@@ -98,15 +100,23 @@ def load_images(
 
 def _check(
     name: str,
+    num_classes: int,
     size: tuple[int, ...],
     channels: int,
     splits: dict[str, str],
     valid: int | None,
     split_seed: int,
     on_error: str,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
 ) -> None:
     own = "valid" in splits
+    whole = {"num_classes": num_classes, "split_seed": split_seed, "valid": 0 if valid is None else valid}
+    for argument, value in (*whole.items(), *(("size", side) for side in size)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{argument} must be made of whole numbers, got {value!r}")
     rules = [
+        ("num_classes", num_classes, "at least 1", num_classes >= 1),
         ("name", name, "made of letters, digits, _ and -", re.fullmatch(r"[\w-]+", name)),
         ("size", size, "a height and a width of at least 1", len(size) == 2 and min(size) >= 1),
         ("channels", channels, f"one of {', '.join(map(str, MODES))}", channels in MODES),
@@ -116,6 +126,8 @@ def _check(
         ("valid", valid, "None where valid is a split of its own", valid is None or not own),
         ("valid", valid, "at least 1 where valid is no split of its own", own or (valid is not None and valid >= 1)),
         ("split_seed", split_seed, "at least 0", split_seed >= 0),
+        ("mean", mean, f"None or {channels} numbers, one per channel", mean is None or len(mean) == channels),
+        ("std", std, f"None or {channels} positive numbers", std is None or (len(std) == channels and min(std) > 0)),
         ("on_error", on_error, f"one of {', '.join(ON_ERROR)}", on_error in ON_ERROR),
     ]
     for argument, value, rule, kept in rules:
@@ -128,15 +140,23 @@ def _decoded_folder(name: str, split: str, sources: list[Source], columns: Colum
     return cache_root() / "images" / f"{name}-{split}-{fingerprint(facts)}"
 
 
-def _check_sources(split: str, sources: list[Source], columns: Columns) -> None:
+def _check_sources(split: str, sources: list[Source], columns: Columns) -> int | None:
+    """The number of rows, where that can be known."""
     counts = [source.check(columns) for source in sources]
-    if None not in counts and not sum(counts):
+    if None in counts:
+        return None
+    if not sum(counts):
         raise ValueError(f"the split {split} must not be empty, got 0 rows in {sources[0].where}")
+    return sum(counts)
+
+
+def _check_valid(rows: int, valid: int) -> None:
+    if valid >= rows:
+        raise ValueError(f"valid must leave some of the {rows} images to train on, got {valid}")
 
 
 def _take_out(rows: torch.Tensor, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """What stays and what is taken, each in the order of ``rows``."""
-    if count >= len(rows):
-        raise ValueError(f"valid must leave some of the {len(rows)} images to train on, got {count}")
+    _check_valid(len(rows), count)  # again: broken images may have been left out
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     return rows[order[count:].sort().values], rows[order[:count].sort().values]

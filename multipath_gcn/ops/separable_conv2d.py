@@ -8,6 +8,7 @@ Together they are computed on the CPU, for inference, where that is faster than 
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from multipath_gcn.conv_geometry import Padding, Pair, out_size
 from multipath_gcn.ops import reference
@@ -197,7 +198,7 @@ def together_is_faster(x: Tensor, windows: ChannelWindows, packed: bool) -> bool
     channels, whose tiles are turned there and back and fill no vectors (0.8 to 1 times as fast). Packing the weights
     has to be worth it, too.
     """
-    if x.device.type != "cpu" or x.numel() == 0 or (not packed and x.numel() < 2**16):
+    if x.device.type != "cpu" or x.numel() == 0 or (not packed and x.numel() < 2**16) or isinstance(x, FakeTensor):
         return False
     last = reference.memory_format(x, IMAGES) is torch.channels_last
     return not (last and x.size(0) > 1 and windows.in_channels + windows.out_channels >= 2048)

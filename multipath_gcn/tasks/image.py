@@ -15,7 +15,8 @@ class ImageTask:
     r"""Trains on augmented batches of the training images, scores all three splits by accuracy.
 
     Every epoch sees every training image once, in an order drawn from PyTorch's generator, in batches of equal size
-    but for one image, and never of one alone, from which batch norm learns nothing. Images stay uint8 until they are on the device, and are augmented and normalised there.
+    but for one image, and never of one alone, from which batch norm learns nothing. Images stay uint8 until they are on
+    the device, and are augmented and normalised there.
 
     Args:
         dataset: images and labels.

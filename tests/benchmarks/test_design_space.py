@@ -1,5 +1,6 @@
 import csv
 import sys
+from types import SimpleNamespace
 
 import app
 import design_space
@@ -57,3 +58,26 @@ def test_the_front_is_what_nothing_beats():
     rows = [{"macs": cost, "test": score} for cost, score in found]
     design_space.mark_fronts(rows)
     assert [row["front_macs"] for row in rows] == [True, True, False, False, True]
+
+
+def test_differences_are_paired_by_seed_and_pooled_by_seed_and_groups():
+    def runs(*scores):
+        return [SimpleNamespace(seed=seed, test=score / 100) for seed, score in enumerate(scores)]
+
+    settings = {
+        "grouped cg 2": runs(50, 52),
+        "grouped cg 4": runs(40, 41),
+        "sliding cg 2 co 0": runs(51, 52),
+        "sliding cg 2 co 0.5": runs(53, 56),
+        "sliding cg 2 co 0.25": runs(51, 54),
+        "sliding cg 4 co 0.5": runs(44, 45),
+    }
+    found = {
+        (what, rival): (pairs, pytest.approx(middle))
+        for what, rival, pairs, middle, *_ in design_space.differences(settings)
+    }
+    assert found["cg 2, co 0.5", "grouped"] == (2, 3.5)
+    assert found["cg 2, co 0.25", "grouped, shuffled"] == (2, 1.0)
+    assert found["cg 2, co 0", "grouped"] == (2, 0.5)
+    assert found["all cg, co > 0", "grouped"] == (4, (2 + 3 + 4 + 4) / 4)
+    assert found["all cg, co > 0", "grouped, shuffled"] == (2, (1 + 3) / 2)

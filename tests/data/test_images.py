@@ -131,6 +131,24 @@ def test_a_broken_image(tiny, root, cache, write_images, caplog):
     assert "1 unreadable images were left out" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(valid=24), "valid must leave some of the 24 images to train on, got 24"),
+        (dict(mean=(0.5,)), r"mean must be None or 3 numbers, one per channel, got \(0.5,\)"),
+        (dict(std=(0.5, 0.5, 0.0)), "std must be None or 3 positive numbers"),
+        (dict(num_classes=0), "num_classes must be at least 1, got 0"),
+        (dict(num_classes="4"), "num_classes must be made of whole numbers, got '4'"),
+        (dict(size=(6.0, 5)), "size must be made of whole numbers, got 6.0"),
+    ],
+    ids=str,
+)
+def test_wrong_options_are_found_before_anything_is_decoded(tiny, cache, changes, message):
+    with pytest.raises(ValueError, match=message):
+        load(**changes)
+    assert not (cache / "images").exists()
+
+
 @pytest.mark.parametrize("is_set", [True, False])
 def test_missing_without_network(root, cache, monkeypatch, is_set):
     def no_hub(*args, **kwargs):
@@ -190,7 +208,7 @@ def test_from_the_hub_once(root, cache, tiny, monkeypatch):
         (dict(label="fine_label"), "the column 'fine_label' must be there, got img, label"),
         (dict(size=(6, 6)), "train-00000-of-00002.parquet, column 'img', row 0 .* wrong image size"),
         (dict(channels=1), "row 0 .* wrong channel count: its mode must be L"),
-        (dict(std=(0.0, 1.0, 1.0)), "std must be positive"),
+        (dict(std=(0.0, 1.0, 1.0)), "std must be None or 3 positive numbers"),
     ],
 )
 def test_refuses(tiny, changes, message):

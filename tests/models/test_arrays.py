@@ -96,7 +96,7 @@ def test_needs_no_torch(tmp_path):
         (nn.Sequential(nn.Flatten(), nn.Conv2d(3, 4, 3)), r"flatten images once, .* got \['flatten', 'conv'\]"),
         (
             nn.Conv2d(3, 4, 3, dtype=torch.bfloat16),
-            "float32 or float64 to be stored, got weight of type torch.bfloat16",
+            "float32 or float64 to be stored, got bias of type torch.bfloat16",
         ),
     ],
     ids=["pool", "sigmoid", "relu", "padding", "ceil", "residual", "flatten", "unflattened", "flattened", "bfloat16"],

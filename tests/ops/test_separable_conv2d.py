@@ -6,6 +6,7 @@ from importlib import import_module
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from multipath_gcn.ops import (
     ChannelWindows,
@@ -260,3 +261,9 @@ def test_refuses(changed, message):
 def test_a_packed_weight_refuses(x, message):
     with pytest.raises(ValueError, match=message):
         prepack_separable_conv2d(*GIVEN)(x)
+
+
+def test_fake_tensors_pass_without_gradients():
+    with FakeTensorMode(), torch.no_grad():
+        x, given = problem((2, 32, 64, 64, 3, 1, 1, 1), "sliding")
+        assert separable_conv2d(x, *given).shape == (2, given[1].size(0), 64, 64)
