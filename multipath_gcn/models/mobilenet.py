@@ -3,7 +3,7 @@ from functools import partial
 
 from torch import nn
 
-from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, scaled
+from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, made, scaled
 from multipath_gcn.nn import ConvBlock, DepthwiseSeparableConv2d, GroupedConv2d
 
 # channels, stride
@@ -47,7 +47,7 @@ class MobileNet(Layers):
         blocks = [ConvBlock(stem, channels)]
         for wanted, stride in BLOCKS:
             before, channels = channels, scaled(wanted, width)
-            layer = convolution(before, channels, 3, stride=stride, padding=1, bias=False)
+            layer = made(convolution, f"features.{len(blocks)}", before, channels, stride)
             blocks.append(ConvBlock(layer, channels))
         features, classifier = nn.Sequential(*blocks), nn.Linear(channels, out_channels)
         parts = {"features": features, "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "classifier": classifier}

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, scaled
+from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, made, scaled
 from multipath_gcn.nn import ConvBlock, GroupedConv2d, prepack
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -15,10 +15,10 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, convolution: Convolution):
+    def __init__(self, in_channels: int, channels: int, stride: int, convolution: Convolution, name: str = "block"):
         super().__init__()
         first = GroupedConv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
-        second = convolution(channels, channels, 3, stride=1, padding=1, bias=False)
+        second = made(convolution, f"{name}.body.1", channels, channels)
         self.body = nn.Sequential(ConvBlock(first, channels), ConvBlock(second, channels, activation=False))
         self.shortcut = _shortcut(in_channels, channels, stride)
 
@@ -35,11 +35,11 @@ class Bottleneck(BasicBlock):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int, convolution: Convolution):
+    def __init__(self, in_channels: int, channels: int, stride: int, convolution: Convolution, name: str = "block"):
         nn.Module.__init__(self)
         wide = self.expansion * channels
         reduce = GroupedConv2d(in_channels, channels, 1, bias=False)
-        middle = convolution(channels, channels, 3, stride=stride, padding=1, bias=False)
+        middle = made(convolution, f"{name}.body.1", channels, channels, stride)
         expand = GroupedConv2d(channels, wide, 1, bias=False)
         self.body = nn.Sequential(
             ConvBlock(reduce, channels), ConvBlock(middle, channels), ConvBlock(expand, wide, activation=False)
@@ -112,7 +112,8 @@ class ResNet(Layers):
         for number, (wanted, count) in enumerate(zip(CHANNELS, blocks, strict=False)):
             for block in range(count):
                 stride = 2 if number and block == 0 else 1
-                stages.append(kind(channels, scaled(wanted, width), stride, convolution or GroupedConv2d))
+                name = f"features.{len(stages)}"
+                stages.append(kind(channels, scaled(wanted, width), stride, convolution or GroupedConv2d, name))
                 channels = kind.expansion * scaled(wanted, width)
         features, classifier = nn.Sequential(*stages), nn.Linear(channels, out_channels)
         parts = {"features": features, "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "classifier": classifier}

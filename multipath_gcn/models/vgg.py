@@ -5,7 +5,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, scaled
+from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, made, scaled
 from multipath_gcn.nn import ConvBlock, GroupedConv2d
 
 CHANNELS = (64, 128, 256, 512, 512)
@@ -57,7 +57,7 @@ class VGG(Layers):
             for wanted in stage:
                 before, channels = channels, scaled(wanted, width)
                 make = convolution if layers and convolution else GroupedConv2d
-                layers.append(ConvBlock(make(before, channels, 3, stride=1, padding=1, bias=False), channels))
+                layers.append(ConvBlock(made(make, f"features.{len(layers)}", before, channels), channels))
             layers.append(nn.MaxPool2d(2))
         head = nn.Linear(channels, out_channels) if form == "cifar" else _three_layers(channels, out_channels)
         pool = nn.AdaptiveAvgPool2d(1 if form == "cifar" else 7)

@@ -137,5 +137,14 @@ def test_refuses(build, message):
 
 
 def test_a_width_that_groups_do_not_divide_names_the_layer():
-    with pytest.raises(ValueError, match=r"in_channels \(40\) must be divisible by groups \(16\)"):
-        VGG(3, 10, stages=[[40, 40]], convolution=partial(DepthwiseSeparableConv2d, pointwise="sliding", groups=16))
+    convolution = partial(DepthwiseSeparableConv2d, pointwise="sliding", groups=16)
+    for build, layer in (
+        (partial(VGG, stages=[[40, 40]]), "features.1, 40 -> 40"),
+        (partial(MobileNet, width=0.75), "features.1, 24 -> 48"),
+        (partial(ResNet, width=0.375), "features.1.body.1, 24 -> 24"),
+        (partial(ResNet, width=0.375, depth=50), "features.1.body.1, 24 -> 24"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"{layer} channels: in_channels \(\d+\) must be divisible by groups \(16\)"
+        ):
+            build(3, 10, convolution=convolution)
