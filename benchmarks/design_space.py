@@ -10,6 +10,7 @@ sliding windows and disjoint groups of equal parameters, with 95 % Student inter
 
 import argparse
 import csv
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +36,14 @@ COSTS = ("macs", "parameters", "ms_1", "ms_32")
 
 
 def read(folder: Path) -> dict[str, list[Run]]:
-    """The runs of every setting, by its label."""
+    """The runs of every setting, by its label; where there are several networks, by network and label."""
     found, problems = read_runs([folder])
     if problems:
         raise ValueError(f"RUNS must hold complete runs only, got {problems}")
     settings: dict[str, list[Run]] = defaultdict(list)
+    several = len({run.model for run in found}) > 1
     for run in sorted(found, key=lambda run: run.seed):
-        settings[run.label].append(run)
+        settings[f"{run.model}, {run.label}" if several else run.label].append(run)
     seeds = {tuple(run.seed for run in runs) for runs in settings.values()}
     if len(seeds) != 1:
         raise ValueError(f"RUNS must hold the same seeds of every setting, got {sorted(seeds)}")
@@ -149,16 +151,8 @@ def write(rows: list[dict], paired: list[tuple], facts: dict, out: Path) -> str:
             f"| {row['setting']} | {row['parameters']:,} | {row['macs'] / 1e6:.2f} | {times} | {row['valid']:.2f} "
             f"| {row['test']:.2f} ± {row['test_std']:.2f} | {fronts} |"
         )
-    lines += [
-        "",
-        "Paired by seed, test %, 95 % Student interval; of all cg: a pair for each seed and cg, the mean over",
-        "",
-    ]
-    lines[-1:] = [
-        "overlaps. At this width some layers of different overlaps are the same, their windows being few channels:",
-        "",
-    ]
-    lines += ["| sliding windows | minus | pairs | difference |", "|---|---|---|---|"]
+    if paired:
+        lines += ["", *NOTES, "", "| sliding windows | minus | pairs | difference |", "|---|---|---|---|"]
     for what, rival, count, middle, low, high in paired:
         lines.append(f"| {what} | {rival} | {count} | {middle:+.2f} [{low:+.2f}, {high:+.2f}] |")
     text = "\n".join(lines) + "\n"
@@ -166,6 +160,10 @@ def write(rows: list[dict], paired: list[tuple], facts: dict, out: Path) -> str:
     return text
 
 
+NOTES = (
+    "Paired by seed, test %, 95 % Student interval; of all cg: a pair for each seed and cg, the mean over overlaps. Where",
+    "windows are only a few channels wide, layers of different overlaps may have the same windows:",
+)
 NAMES = {"macs": "multiply-adds", "parameters": "parameters", "ms_1": "ms at 1", "ms_32": "ms at 32"}
 
 
@@ -184,7 +182,9 @@ def main() -> None:
     if options.times:
         add_times(rows, settings, dataset, options.seconds)
     mark_fronts(rows)
-    facts = {"command": "bash benchmarks/design_space.sh"} | timing.describe(timing.Clock(torch.device("cpu")))
+    facts = {"command": " ".join(["design_space.py", *sys.argv[1:]])} | timing.describe(
+        timing.Clock(torch.device("cpu"))
+    )
     print(write(rows, differences(settings), facts, options.out))
     design_space_plot.draw(rows, options.out / "cpu.png")
 

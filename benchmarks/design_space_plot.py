@@ -45,5 +45,5 @@ def draw(rows: list[dict], path: Path) -> None:
 
 
 def kind(row: dict) -> str:
-    name = row["setting"].split()[0]
+    name = row["setting"].split(", ")[-1].split()[0]
     return f"{float(row['overlap']):g}" if name == "sliding" else name

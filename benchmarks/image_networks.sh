@@ -8,4 +8,4 @@ for seed in 0 1 2; do
     multipath-gcn -m launcher=joblib runs="$runs" model=vgg,resnet model.width=0.25 seed=$seed \
         experiment=design_space/standard,design_space/separable,design_space/sliding
 done
-multipath-gcn-report "$runs"
+python benchmarks/design_space.py "$runs" --out benchmarks/results/image_networks

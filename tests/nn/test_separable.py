@@ -217,3 +217,13 @@ def test_without_overlap_sliding_windows_are_shuffled_groups():
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         DepthwiseSeparableConv2d(8, 12, 3, **options)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_compiles_whole(gradients):
+    layer = DepthwiseSeparableConv2d(8, 12, 3, padding=1, pointwise="sliding", groups=4, norm_between=True)
+    layer.train(gradients)
+    x = torch.randn(2, 8, 12, 12)
+    compiled = torch.compile(copy.deepcopy(layer), fullgraph=True, backend="aot_eager")
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(compiled(x), layer(x))
