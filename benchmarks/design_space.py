@@ -161,8 +161,8 @@ def write(rows: list[dict], paired: list[tuple], facts: dict, out: Path) -> str:
 
 
 NOTES = (
-    "Paired by seed, test %, 95 % Student interval; of all cg: a pair for each seed and cg, the mean over overlaps. Where",
-    "windows are only a few channels wide, layers of different overlaps may have the same windows:",
+    "Paired by seed, test %, 95 % Student interval; of all cg: a pair for each seed and cg, the mean over overlaps.",
+    "Where windows are only a few channels wide, layers of different overlaps may have the same windows:",
 )
 NAMES = {"macs": "multiply-adds", "parameters": "parameters", "ms_1": "ms at 1", "ms_32": "ms at 32"}
 
