@@ -12,7 +12,6 @@ import argparse
 import csv
 import sys
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -83,18 +82,10 @@ def add_times(rows: list[dict], settings: dict[str, list[Run]], dataset: ImageDa
         for row in rows:
             model, example = network(settings[row["setting"]][0], dataset)
             images = example.repeat(batch, 1, 1, 1).contiguous(memory_format=torch.channels_last)
-            calls[row["setting"]] = _call(prepack(model.to(memory_format=torch.channels_last)), images)
+            calls[row["setting"]] = timing.inference(prepack(model.to(memory_format=torch.channels_last)), images)
         times = timing.interleaved(calls, timing.Clock(torch.device("cpu")), seconds, (9, 50))
         for row in rows:
             row[f"ms_{batch}"] = 1e3 * times[row["setting"]].median
-
-
-def _call(model: nn.Module, images: torch.Tensor) -> Callable[[], torch.Tensor]:
-    def run():
-        with torch.inference_mode():
-            return model(images)
-
-    return run
 
 
 def mark_fronts(rows: list[dict]) -> None:

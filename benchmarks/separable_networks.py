@@ -60,16 +60,8 @@ def inference(model: nn.Module, images: Tensor) -> dict[str, Callable[[], Tensor
     for name, form in ways.items():
         for suffix, memory_format in FORMATS.items():
             x = images.contiguous(memory_format=memory_format)
-            calls[name + suffix] = _inferred(form(model.eval().to(memory_format=memory_format)), x)
+            calls[name + suffix] = timing.inference(form(model.eval().to(memory_format=memory_format)), x)
     return calls
-
-
-def _inferred(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
-    def run():
-        with torch.inference_mode():
-            return model(x)
-
-    return run
 
 
 def training(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Callable[[], Tensor]]:

@@ -128,6 +128,16 @@ def interleaved(
     return {name: Times(tuple(values)) for name, values in found.items()}
 
 
+def inference(model: torch.nn.Module, *inputs: torch.Tensor) -> Call:
+    """A callable that runs a network in inference mode."""
+
+    def run() -> object:
+        with torch.inference_mode():
+            return model(*inputs)
+
+    return run
+
+
 def peak_flops(clock: Clock, dtype: torch.dtype) -> float:
     """FLOP/s: the better of a 2048^3 matrix product and a dense 3x3 convolution in either memory format."""
     options = {"device": clock.device, "dtype": dtype}

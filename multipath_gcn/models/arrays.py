@@ -85,7 +85,7 @@ class _Writer:
         return found
 
     def layer(self, name: str, layer: nn.Module, norm: nn.BatchNorm2d | None = None, relu: bool = False) -> Steps:
-        if computes_as(layer, DepthwiseSeparableConv2d) and layer._parts_are_its_own():
+        if computes_as(layer, DepthwiseSeparableConv2d) and layer.has_its_own_parts():
             between = self.layer(_join(name, "depthwise"), layer.depthwise, layer.norm, layer.norm is not None)
             return between + self.layer(_join(name, "pointwise"), layer.pointwise, norm, relu)
         if type(layer) in (nn.Conv2d, GroupedConv2d) and layer.padding_mode == "zeros":

@@ -102,7 +102,7 @@ class DepthwiseSeparableConv2d(nn.Module):
         Raises:
             ValueError: when ``norm`` does not fit or has no running statistics.
         """
-        if not self._parts_are_its_own():
+        if not self.has_its_own_parts():
             raise ValueError(f"the parts must be those that the layer was made of to be packed, got {self}")
         depthwise, inner_bias = self._folded_depthwise()
         weight, bias = self.pointwise.weight, self.pointwise.bias
@@ -121,7 +121,7 @@ class DepthwiseSeparableConv2d(nn.Module):
             return self.depthwise.weight, self.depthwise.bias
         return fold_norm(self.depthwise.weight, self.depthwise.bias, self.norm)
 
-    def _parts_are_its_own(self) -> bool:
+    def has_its_own_parts(self) -> bool:
         """Whether nobody has put others in their place, which compute something else."""
         kinds = type(self.depthwise), type(self.norm), type(self.activation)
         return (
@@ -133,7 +133,7 @@ class DepthwiseSeparableConv2d(nn.Module):
     def _one_call_does(self) -> bool:
         """Whether the norm can be folded in: one that counts statistics on, or has none, must be called itself."""
         norm = self.norm
-        return self._parts_are_its_own() and (norm is None or (not norm.training and norm.running_mean is not None))
+        return self.has_its_own_parts() and (norm is None or (not norm.training and norm.running_mean is not None))
 
     def _watched(self) -> bool:
         return any(hooked(part, everywhere=True) for part in self.children())
