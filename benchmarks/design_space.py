@@ -46,7 +46,7 @@ def read(folder: Path) -> dict[str, list[Run]]:
     seeds = {tuple(run.seed for run in runs) for runs in settings.values()}
     if len(seeds) != 1:
         raise ValueError(f"RUNS must hold the same seeds of every setting, got {sorted(seeds)}")
-    return dict(settings)
+    return dict(sorted(settings.items()))
 
 
 def network(run: Run, dataset: ImageDataset) -> tuple[nn.Module, torch.Tensor]:
@@ -137,10 +137,11 @@ def write(rows: list[dict], paired: list[tuple], facts: dict, out: Path) -> str:
     lines += ["|---|---|---|---|---|---|---|---|"]
     for row in rows:
         times = " | ".join(f"{row[key]:.2f}" if key in row else "" for key in ("ms_1", "ms_32"))
+        spread = f" ± {row['test_std']:.2f}" if row["seeds"] > 1 else ""
         fronts = ", ".join(NAMES[cost] for cost in COSTS if row.get(f"front_{cost}"))
         lines.append(
             f"| {row['setting']} | {row['parameters']:,} | {row['macs'] / 1e6:.2f} | {times} | {row['valid']:.2f} "
-            f"| {row['test']:.2f} ± {row['test_std']:.2f} | {fronts} |"
+            f"| {row['test']:.2f}{spread} | {fronts} |"
         )
     if paired:
         lines += ["", *NOTES, "", "| sliding windows | minus | pairs | difference |", "|---|---|---|---|"]
