@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.nn.channel import ChannelConv2d, ChannelLinear
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
+from multipath_gcn.nn.uneven_conv import UnevenGroupedConv2d
 
-COUNTED = (_ConvNd, nn.Linear, ChannelConv2d, ChannelLinear)
+COUNTED = (_ConvNd, nn.Linear, Linear, ChannelConv2d, ChannelLinear, UnevenGroupedConv2d)
 
 
 class LayerCost(NamedTuple):
@@ -72,5 +74,9 @@ def layer_costs(model: nn.Module, *inputs: Any) -> list[LayerCost]:
 def _cost(name: str, layer: nn.Module, met: Sequence[int], shape: Sequence[int]) -> LayerCost:
     """``met``: the shape of that each element of which meets a slice of the weight."""
     parameters = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
-    macs = math.prod(met[1:]) * layer.weight[0].numel()
+    if isinstance(layer, UnevenGroupedConv2d):
+        macs = sum(weight.numel() for weight in layer.weights) * math.prod(shape[2:])
+        parameters = sum(parameter.numel() for parameter in layer.parameters())
+    else:
+        macs = math.prod(met[1:]) * layer.weight[0].numel()
     return LayerCost(name, layer, parameters, macs, tuple(shape))

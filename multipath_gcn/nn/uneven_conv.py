@@ -1,0 +1,108 @@
+"""Grouped convolution whose groups may differ in width, overlap, and leave channels out."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class UnevenGroupedConv2d(nn.Module):
+    r"""Convolutions side by side, each of channels of its own choice.
+
+    .. math::
+        y = \big[ x_{S_1} * W_1, \dots, x_{S_G} * W_G \big] + b, \qquad W_g : [O_g, |S_g|, k_h, k_w]
+
+    What remains of a grouped convolution of which channels were removed, and the grouped form that
+    `SG-CNN <https://arxiv.org/abs/2009.13803>`_ trains. Equal, disjoint groups are :class:`GroupedConv2d`'s, which is
+    faster.
+
+    Args:
+        inputs: for every group the input channels :math:`S_g` that it reads, in the order of its weight's columns.
+        filters: for every group its number of filters :math:`O_g`; they follow each other in the output.
+        kernel_size, stride, padding, dilation: as for :class:`torch.nn.Conv2d`, padding with zeros.
+        bias, device, dtype: as for :class:`torch.nn.Conv2d`.
+
+    Shapes:
+        - **input:** :math:`(N, C, H, W)` or :math:`(C, H, W)`, C above every number in ``inputs``
+        - **output:** :math:`(N, O, H', W')` or :math:`(O, H', W')`, O the sum of ``filters``
+
+    Raises:
+        ValueError: for no groups, a group without channels or filters, or lists of different length.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Sequence[int]],
+        filters: Sequence[int],
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | str | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        if not inputs or len(inputs) != len(filters):
+            raise ValueError(
+                f"inputs and filters must have the same length, at least 1, got {len(inputs)} and {len(filters)}"
+            )
+        if any(len(channels) < 1 or min(channels) < 0 for channels in inputs) or min(filters) < 1:
+            raise ValueError(f"every group must have channels and filters, got inputs={inputs}, filters={filters}")
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.inputs, self.filters = [list(channels) for channels in inputs], list(filters)
+        self.kernel_size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+        for g, (channels, count) in enumerate(zip(inputs, filters, strict=True)):
+            weight = torch.empty(count, len(channels), *self.kernel_size, **factory)
+            self.register_parameter(f"weight{g}", nn.Parameter(weight))
+        self.bias = nn.Parameter(torch.empty(sum(filters), **factory)) if bias else None
+        for g, channels in enumerate(self.inputs):
+            if not _is_run(channels):
+                self.register_buffer(f"channels{g}", torch.tensor(channels, device=device), persistent=False)
+        if device is None or torch.device(device).type != "meta":
+            self.reset_parameters()
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """``weight0``, ``weight1``, ... of the groups."""
+        return [getattr(self, f"weight{g}") for g in range(len(self.filters))]
+
+    @property
+    def out_channels(self) -> int:
+        return sum(self.filters)
+
+    def reset_parameters(self) -> None:
+        """As :class:`torch.nn.Conv2d` does, group by group."""
+        biases = [None] * len(self.filters) if self.bias is None else self.bias.split(self.filters)
+        for weight, bias in zip(self.weights, biases, strict=True):
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+            if bias is not None:
+                bound = 1 / math.sqrt(weight[0].numel())
+                with torch.no_grad():
+                    bias.uniform_(-bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        geometry = self.stride, self.padding, self.dilation
+        parts = [F.conv2d(self._read(x, g), weight, None, *geometry) for g, weight in enumerate(self.weights)]
+        y = torch.cat(parts, dim=-3)
+        return y if self.bias is None else y + self.bias[:, None, None]
+
+    def _read(self, x: Tensor, g: int) -> Tensor:
+        channels = self.inputs[g]
+        if _is_run(channels):
+            return x.narrow(-3, channels[0], len(channels))
+        return x.index_select(-3, getattr(self, f"channels{g}"))
+
+    def extra_repr(self) -> str:
+        groups = ", ".join(
+            f"{len(channels)} -> {count}" for channels, count in zip(self.inputs, self.filters, strict=True)
+        )
+        return f"{groups}, kernel_size={self.kernel_size}, stride={self.stride}, bias={self.bias is not None}"
+
+
+def _is_run(channels: list[int]) -> bool:
+    return channels == list(range(channels[0], channels[0] + len(channels)))
