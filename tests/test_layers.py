@@ -30,7 +30,7 @@ ALLOWED = {
     "settings": set(),
     "progress": set(),
     "train": {*ORDER, *FREE, *LEAVES},
-    "trained": set(),  # what is instantiated is named by a configuration
+    "trained": {"prune"},  # what is instantiated is named by a configuration
     "cli": {"train"},
     "__main__": {"cli"},
     "__init__": {"_build_info"},
@@ -40,6 +40,8 @@ ALLOWED = {
     **{name: {*ORDER[:i]} for i, name in enumerate(ORDER[:-1])},
 }
 ALLOWED["tasks"] |= {"data"}
+ALLOWED["prune"] |= {"files"}
+ALLOWED["tasks"] |= {"files"}
 ALLOWED["models"] |= {"kernels", "files"}  # networks are written for the kernels on arrays
 ALLOWED["ops"] |= {"_native"}
 

@@ -1,0 +1,90 @@
+"""A model within a budget: found, planned, proven, compensated, counted again."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from multipath_gcn.prune.budget import Budget, Cost, cost, fit
+from multipath_gcn.prune.cut import cut
+from multipath_gcn.prune.find import find_channels
+from multipath_gcn.prune.plan import Plan
+from multipath_gcn.prune.reestimate import reestimate_norms
+from multipath_gcn.prune.verify import Verification, verify
+
+
+class Method(Protocol):
+    """What decides which channels go: levels from 0, nothing, to ``len``, as much as it can."""
+
+    def __len__(self) -> int: ...
+
+    def plan(self, level: int) -> Plan:
+        """How many channels go at a level, for the budget."""
+
+    def finish(self, model: nn.Module, level: int) -> tuple[nn.Module, Plan]:
+        """A copy of the model, compensated for what is about to go, and which channels these are."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A smaller model and what became of it.
+
+    Args:
+        model: the new model; the one it was made of is as it was.
+        plan: what was removed.
+        before, after: what the two cost.
+        asked, achieved: parts of what is limited.
+        verification: differences of the outputs found in the proof of the plan.
+        held: what kept channels from being removed.
+    """
+
+    model: nn.Module
+    plan: Plan
+    before: Cost
+    after: Cost
+    asked: dict[str, float]
+    achieved: dict[str, float]
+    verification: Verification
+    held: list[str]
+
+
+def compress(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    budget: Budget,
+    method: Callable[..., Method],
+    batches: Iterable[tuple[Any, ...]] | None = None,
+    reestimate: bool = True,
+) -> Pruned:
+    """Removes channels until a budget is met.
+
+    The plan is proven on the compensated model before anything is removed: see :func:`~multipath_gcn.prune.verify`.
+
+    Args:
+        model: any module; it is not changed.
+        inputs: what its ``forward`` takes: an example, on which costs are counted and timed.
+        budget: what may be left.
+        method: called with the model, its channels, ``batches`` and the budget's ``round_to``, such as
+            ``partial(Magnitude, p=1)``.
+        batches: calibration data, tuples like ``inputs``. Data-free methods need none.
+        reestimate: whether batch norms count their statistics again on ``batches``, where there are some.
+
+    Raises:
+        ValueError: for a budget that cannot be met, a model without channels to remove, or one that does not run.
+        CannotPrune: for a removal that cannot be proven.
+    """
+    batches = None if batches is None else list(batches)
+    channels = find_channels(model, *inputs)
+    chosen = method(model, channels, batches=batches, round_to=budget.round_to)
+    level, found = fit(model, inputs, budget, chosen.plan, len(chosen))
+    smaller, plan = chosen.finish(model, level)
+    verification = verify(smaller, plan, *inputs)
+    cut(smaller, plan)
+    if reestimate and batches:
+        reestimate_norms(smaller, batches)
+    after = cost(smaller, *inputs, latency=budget.latency is not None)
+    return Pruned(
+        smaller, plan, found.before, after, budget.limits, budget.achieved(found.before, after), verification,
+        channels.reasons_held(),
+    )  # fmt: skip

@@ -1,0 +1,36 @@
+"""What is removed together: a record that a model is cut by, now or when it is loaded again."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which positions of which tensors stay.
+
+    Args:
+        removed: for every group of channels, by the name of its first layer, the numbers that go.
+        kept: for every parameter and buffer that changes, by dimension, the positions that stay, in order.
+        grouped: for every weight of a grouped convolution of which something goes, the input channels that stay (of all
+            ``channels``), and its groups.
+        windowed: the same for every weight whose filters read windows of channels.
+    """
+
+    removed: dict[str, list[int]]
+    kept: dict[str, dict[int, list[int]]]
+    grouped: dict[str, dict[str, Any]] = field(default_factory=dict)
+    windowed: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "Plan":
+        """Reads what :meth:`to_json` gave, through JSON, whose keys are strings."""
+        kept = {name: {int(dim): list(at) for dim, at in dims.items()} for name, dims in record["kept"].items()}
+        return cls(record["removed"], kept, record["grouped"], record["windowed"])
+
+    @property
+    def count(self) -> int:
+        """Channels removed, those of layers that are added counted once."""
+        return sum(map(len, self.removed.values()))

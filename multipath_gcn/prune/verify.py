@@ -1,0 +1,137 @@
+"""Proof that removing channels is what setting their weights to zero is."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from multipath_gcn.prune.blame import blame
+from multipath_gcn.prune.cut import cut
+from multipath_gcn.prune.errors import CannotPrune
+from multipath_gcn.prune.evaluation import evaluated
+from multipath_gcn.prune.plan import Plan
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 5e-2, torch.float16: 5e-3}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The largest difference of the outputs, over the largest value or 1, for each of the ``runs`` compared."""
+
+    differences: dict[str, float]
+
+    @property
+    def difference(self) -> float:
+        return max(self.differences.values())
+
+
+def verify(model: nn.Module, plan: Plan, *inputs: Any) -> Verification:
+    """Proves a plan on a copy of the model, which is not changed.
+
+    The model without the channels must give what the model with zeros for them gives: with its own weights on
+    ``inputs`` and on random ones, and with random weights, so that a layer that happens to compute nothing (a scale of
+    zero at the end of a residual branch, say) hides nothing.
+
+    Args:
+        model: any module.
+        plan: what would be removed.
+        inputs: what ``forward`` takes.
+
+    Raises:
+        CannotPrune: naming the operator from which on the two differ, or at which the smaller model fails.
+    """
+    compared = {
+        "given inputs": (model, inputs),
+        "random inputs": (model, shaken(inputs, seed=0)),
+        "random weights": (_with_random_weights(model), shaken(inputs, seed=1)),
+    }
+    return Verification({name: _difference(*pair, plan, name) for name, pair in compared.items()})
+
+
+def zeroed(model: nn.Module, plan: Plan) -> nn.Module:
+    """A copy of the model with zeros in the place of what the plan removes."""
+    copied = copy.deepcopy(model)
+    known = dict([*copied.named_parameters(), *copied.named_buffers()])
+    with torch.no_grad():
+        for name, dims in plan.kept.items():
+            for dim, at in dims.items():
+                gone = torch.ones(known[name].size(dim), dtype=torch.bool)
+                gone[at] = False
+                known[name].index_fill_(dim, gone.nonzero().flatten().to(known[name].device), 0)
+        for name, read in plan.grouped.items():
+            _zero_groups(known[name], read)
+        for name, read in plan.windowed.items():
+            windows = copied.get_submodule(name.rpartition(".")[0]).windows
+            start = torch.from_numpy(windows.start.copy())[:, None] + torch.arange(windows.width)
+            gone = ~torch.isin(start % windows.in_channels, torch.tensor(read["channels"]))
+            known[name][gone.to(known[name].device)] = 0
+    return copied
+
+
+def _zero_groups(weight: Tensor, read: dict[str, Any]) -> None:
+    k, m = weight.size(1), weight.size(0) // read["groups"]
+    staying = set(read["channels"])
+    for g in range(read["groups"]):
+        gone = [c for c in range(k) if g * k + c not in staying]
+        weight[g * m : (g + 1) * m, gone] = 0
+
+
+def shaken(inputs: tuple, seed: int) -> tuple:
+    """The same shapes and integers with random numbers; sparse values and graphs as they are."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.layout == torch.strided:
+            return torch.randn(leaf.shape, generator=generator).to(leaf)
+        return leaf
+
+    return tree_map(one, inputs)
+
+
+def _with_random_weights(model: nn.Module) -> nn.Module:
+    copied, generator = copy.deepcopy(model), torch.Generator().manual_seed(2)
+    positive = {
+        id(module.running_var) for module in copied.modules() if getattr(module, "running_var", None) is not None
+    }
+    for tensor in [*copied.parameters(), *copied.buffers()]:
+        if not tensor.is_floating_point() or tensor.layout != torch.strided:
+            continue
+        size = tensor.shape[1:].numel() if tensor.dim() > 1 else 1
+        values = torch.rand(tensor.shape, generator=generator) + 0.5
+        if tensor.dim() > 1:
+            values = torch.randn(tensor.shape, generator=generator) * (2 / max(1, size)) ** 0.5
+        elif id(tensor) not in positive:
+            values *= torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
+        tensor.data.copy_(values.to(tensor))
+    return copied
+
+
+def _difference(model: nn.Module, inputs: tuple, plan: Plan, name: str) -> float:
+    reference, smaller = zeroed(model, plan), copy.deepcopy(model)
+    cut(smaller, plan)
+    try:
+        found = evaluated(smaller, inputs)
+    except Exception as error:  # whatever the code of the model raises when a width is not what it was
+        where = blame(reference, smaller, plan, inputs)
+        raise CannotPrune(f"{where} cannot do without the channels that plan removes: {error}", where) from error
+    worst = 0.0
+    for y, wanted in zip(_tensors(found), _tensors(evaluated(reference, inputs)), strict=True):
+        if y.shape != wanted.shape:
+            where = blame(reference, smaller, plan, inputs)
+            raise CannotPrune(f"{where} changes the output from {list(wanted.shape)} to {list(y.shape)}", where)
+        if wanted.numel():
+            size = max(1.0, float(wanted.abs().max()))
+            worst = max(worst, float((y - wanted).abs().max()) / size)
+            if not worst <= TOLERANCE.get(wanted.dtype, 1e-5):
+                where = blame(reference, smaller, plan, inputs)
+                raise CannotPrune(
+                    f"{where} computes something else without the channels than with zeros for them: "
+                    f"outputs differ by {worst:.3g} on {name}", where)  # fmt: skip
+    return worst
+
+
+def _tensors(y: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
