@@ -15,7 +15,8 @@ from multipath_gcn.files import PARTIAL, set_aside, write_atomically
 # What a run may change without becoming another run.
 _INCIDENTAL = ("hydra", "runs", "logger", "launcher", "search", "experiment", "metric")
 _INCIDENTAL_FIT = ("checkpoint_seconds",)
-_LATER_FIT = ("ema",)  # options that older runs had not: unset, a run is the one it was
+_LATER = ("prune", "budget", "run")  # options that older runs had not: unset, a run is the one it was
+_LATER_FIT = ("ema",)
 
 
 def config_id(cfg: DictConfig) -> str:
@@ -67,7 +68,11 @@ def read_result(directory: Path) -> dict[str, Any] | None:
 
 def _identity(cfg: DictConfig, with_seed: bool = True) -> dict[str, Any]:
     unresolved = OmegaConf.to_container(cfg, resolve=False)
-    chosen = {key: value for key, value in unresolved.items() if key not in _INCIDENTAL}
+    chosen = {
+        key: value
+        for key, value in unresolved.items()
+        if key not in _INCIDENTAL and not (key in _LATER and value is None)
+    }
     if not with_seed:
         chosen["seed"] = 0  # replaced rather than dropped: other values may refer to it
     content = OmegaConf.to_container(OmegaConf.create(chosen), resolve=True)

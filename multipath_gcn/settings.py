@@ -20,6 +20,9 @@ class Settings:
     data: Any = MISSING
     model: Any = MISSING
     task: Any = MISSING
+    prune: Any = None
+    budget: Any = None
+    run: str | None = None
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     logger: Any = MISSING

@@ -25,6 +25,7 @@ from multipath_gcn.progress import training_progress
 from multipath_gcn.report import plot_run
 from multipath_gcn.run_directory import claim, config_id, read_result
 from multipath_gcn.settings import check
+from multipath_gcn.tasks import PruneTask
 
 OmegaConf.register_new_resolver("config_id", lambda *, _root_: config_id(_root_), replace=True)
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     task = instantiate(cfg.task)(dataset, device=fabric.device)
     model = instantiate(cfg.model, in_channels=task.in_channels, out_channels=task.out_channels, _convert_="all")
     task.check(model)
+    if isinstance(task, PruneTask):
+        model = task.prune(model, directory)
     parameters = count_parameters(model)
     optimizer = instantiate(cfg.optimizer)(model.parameters())
     schedulers = [_scheduler(build, optimizer, task.steps) for build in instantiate(cfg.scheduler).values()]
@@ -114,6 +117,8 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         "memory": {"peak_mib": progress.peak_mib},
         "host": describe(fabric.device),
     }
+    if isinstance(task, PruneTask):
+        result["pruning"] = task.facts
     plot_run(directory)
     write_atomically(directory / "model.pt", lambda file: torch.save(progress.best_weights, file))
     write_atomically(directory / "result.json", lambda file: file.write(json.dumps(result, indent=1).encode()))

@@ -1,36 +1,63 @@
-"""What a finished run leaves: its network."""
+"""What a finished run leaves: its network, and what that was trained on."""
 
 import json
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
+
+from multipath_gcn.prune import cut_as_saved
 
 
 def load_trained(directory: str | PathLike) -> nn.Module:
     """The network of a finished run with the weights of its best epoch, in evaluation mode, on the CPU.
 
     Args:
-        directory: a run directory of ``multipath-gcn``.
+        directory: a run directory of ``multipath-gcn``, of a training or a pruning.
 
     Raises:
         ValueError: for a directory that holds no finished run, or one of a version that did not record widths.
     """
     directory = Path(directory)
-    needed = [directory / name for name in ("config.yaml", "result.json", "model.pt")]
-    if missing := [path.name for path in needed if not path.is_file()]:
-        raise ValueError(f"directory must hold a finished run, {directory} has no {', '.join(missing)}")
+    config = _config(directory)
     result = json.loads((directory / "result.json").read_bytes())
     if "in_channels" not in result:
         raise ValueError(f"directory must hold a run that recorded its widths, {directory} is older: run it again")
     widths = {name: result[name] for name in ("in_channels", "out_channels")}
-    model = instantiate(OmegaConf.load(directory / "config.yaml").model, **widths, _convert_="all")
+    model = instantiate(config.model, **widths, _convert_="all")
+    if "pruning" in result:
+        cut_as_saved(directory, model)
     weights = torch.load(directory / "model.pt", map_location="cpu", weights_only=True)
     types = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
     if len(types) == 1:  # as it was trained: 64-true
         model.to(types.pop())
     model.load_state_dict(weights)
     return model.eval()
+
+
+def network_of(directory: str | PathLike, in_channels: int, out_channels: int) -> nn.Module:
+    """:func:`load_trained`, for a configuration; the widths are those that the run has recorded."""
+    return load_trained(directory)
+
+
+def dataset_of(directory: str | PathLike) -> Any:
+    """The data set of a finished run."""
+    config = _config(Path(directory))
+    return instantiate(config.data)
+
+
+def task_of(dataset: Any, directory: str | PathLike, device: Any = "cpu") -> Any:
+    """The task of a finished run, for its data set; of a pruning, that of the network that was pruned."""
+    task = instantiate(_config(Path(directory)).task)
+    return task.keywords["task"](dataset, device=device) if "method" in task.keywords else task(dataset, device=device)
+
+
+def _config(directory: Path) -> DictConfig:
+    needed = [directory / name for name in ("config.yaml", "result.json", "model.pt")]
+    if missing := [path.name for path in needed if not path.is_file()]:
+        raise ValueError(f"directory must hold a finished run, {directory} has no {', '.join(missing)}")
+    return OmegaConf.load(directory / "config.yaml")

@@ -101,6 +101,12 @@ class ImageTask:
         test, _ = self._score(model, self.dataset.splits["test"])
         return {"train": self._train_score, "valid": valid, "test": test, "valid_loss": valid_loss}
 
+    def calibration(self, count: int, batch_size: int) -> list[tuple[Tensor]]:
+        """Batches of training images as they are evaluated, always the same: for statistics."""
+        split = self.dataset.splits["train"]
+        chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:count]
+        return [(self._batch(split, positions, augment=False)[0],) for positions in _full(chosen, batch_size)]
+
     def _score(self, model: nn.Module, split: ImageSplit) -> tuple[float, float]:
         hits, loss = torch.zeros((), dtype=torch.int64, device=self.device), 0.0
         for positions in torch.arange(len(split)).split(self.eval_batch_size):
@@ -114,6 +120,11 @@ class ImageTask:
         images = split.batch(positions).to(self.device, non_blocking=True)
         images = self.normalize(self.augment(images) if augment else images)
         return images.contiguous(memory_format=self.memory_format), split.labels[positions].to(self.device)
+
+
+def _full(positions: Tensor, size: int) -> list[Tensor]:
+    """Batches of one size; what is left over is dropped."""
+    return [batch for batch in positions.split(size) if len(batch) == min(size, len(positions))]
 
 
 def _steps(images: int, batch_size: int) -> int:

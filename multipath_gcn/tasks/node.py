@@ -102,6 +102,11 @@ class NodeTask:
         valid = self.split["valid"]
         return scores | {"valid_loss": self.loss(output[valid], self.y[valid]).item()}
 
+    def calibration(self, count: int, batch_size: int) -> list[tuple]:
+        """What the model is called with in evaluation: the whole graph, whatever is asked for."""
+        x = self.x if self.labels is None else self._with_labels(self.split["train"])
+        return [(x, self.graph)]
+
     def _with_labels(self, given: Tensor) -> Tensor:
         x = self.labels.append(self.x, given)
         keep_product(self.graph, x, self.x)

@@ -1,0 +1,108 @@
+"""Pruning a trained network, and training what is left of it."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from multipath_gcn.files import write_atomically
+from multipath_gcn.prune import Budget, Method, compress, load_pruned, reestimate_norms, save_pruned
+
+
+class Task(Protocol):
+    """What pruning asks of a task: what :func:`~multipath_gcn.fit.fit` does, and calibration data."""
+
+    in_channels: int
+    out_channels: int
+    steps: int
+
+    def check(self, model: nn.Module) -> None: ...
+    def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]: ...
+    def evaluate(self, model: nn.Module) -> dict[str, float]: ...
+    def calibration(self, count: int, batch_size: int) -> list[tuple[Any, ...]]: ...
+
+
+class PruneTask:
+    """The task of a trained network, which is pruned before the first step.
+
+    Args:
+        dataset: what ``task`` is made for.
+        task: makes the task that the network was trained on, of the data set and a device.
+        method: of :func:`~multipath_gcn.prune.compress`.
+        budget: what may be left.
+        calibration: training examples for methods that want data, and for statistics of batch norms.
+        batch_size: of calibration batches, and of the call that a latency is measured on.
+        reestimate: whether batch norms count their statistics again.
+        device: where steps are computed.
+
+    Attributes:
+        facts: of the pruning, after :meth:`prune`: what was asked and achieved, costs before and after, and scores
+            "before" it, "straight" after it, and after "reestimated" statistics.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        task: Callable[..., Task],
+        method: Callable[..., Method],
+        budget: Budget,
+        calibration: int = 512,
+        batch_size: int = 64,
+        reestimate: bool = True,
+        device: Any = "cpu",
+    ):
+        for name, value in (("calibration", calibration), ("batch_size", batch_size)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        self.task, self.method, self.budget = task(dataset, device=device), method, budget
+        self.batches = self.task.calibration(calibration, min(batch_size, calibration))
+        self.reestimate = reestimate
+        self.in_channels, self.out_channels, self.steps = self.task.in_channels, self.task.out_channels, self.task.steps
+        self.facts: dict[str, Any] = {}
+
+    def check(self, model: nn.Module) -> None:
+        self.task.check(model)
+
+    def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]:
+        return self.task.train_losses(model, epoch)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        return self.task.evaluate(model)
+
+    def prune(self, model: nn.Module, directory: Path) -> nn.Module:
+        """What is left of a network; a run that was begun before finds it in its directory.
+
+        Args:
+            model: the trained network, on the task's device.
+            directory: gets ``architecture.json``, ``weights.npz`` and ``pruning.json``.
+        """
+        told = directory / "pruning.json"
+        if told.is_file():  # written last
+            self.facts = json.loads(told.read_bytes())
+            return load_pruned(directory, model)
+        scores = {"before": self._scores(model)}
+        found = compress(model, self.batches[0], self.budget, self.method, self.batches, reestimate=False)
+        scores["straight"] = self._scores(found.model)
+        if self.reestimate:
+            reestimate_norms(found.model, self.batches)
+            scores["reestimated"] = self._scores(found.model)
+        self.facts = {
+            "asked": found.asked,
+            "achieved": found.achieved,
+            "before": asdict(found.before),
+            "after": asdict(found.after),
+            "removed": {name: len(units) for name, units in found.plan.removed.items()},
+            "largest_difference": found.verification.difference,
+            "held": found.held,
+            "scores": scores,
+        }
+        save_pruned(directory, found.model, found.plan)
+        write_atomically(told, lambda file: file.write(json.dumps(self.facts, indent=1).encode()))
+        return found.model
+
+    def _scores(self, model: nn.Module) -> dict[str, float]:
+        scores = self.task.evaluate(model)
+        return {name: scores[name] for name in ("valid", "test")}

@@ -1,0 +1,113 @@
+"""``multipath-gcn task=prune`` on finished runs."""
+
+import json
+from pathlib import Path
+
+import app
+import multipath_gcn.conf
+import pytest
+import torch
+from hydra.errors import InstantiationException
+
+from multipath_gcn.trained import dataset_of, load_trained, task_of
+
+METHODS = sorted(path.stem for path in (Path(multipath_gcn.conf.__file__).parent / "prune").glob("*.yaml"))
+IMAGES = ("task=image", "model=vgg_mini", "model.stages=[[8],[16]]", "fit.epochs=2")
+NODES = ("data=digits", "fit.epochs=5", "hidden_channels=16")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Directories of a finished run on images and one on nodes."""
+    found = {}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, overrides in (("images", IMAGES), ("nodes", NODES)):
+            folder = tmp_path_factory.mktemp(name)
+            app.run(monkeypatch, folder, *overrides)
+            found[name] = next(folder.rglob("result.json")).parent
+    return found
+
+
+def pruned(monkeypatch, folder, directory, *overrides):
+    (result,) = app.run(monkeypatch, folder, "task=prune", f"run={directory}", *overrides)
+    return result
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_prunes_a_trained_network(method, trained, monkeypatch, tmp_path):
+    if method == "torch_pruning":
+        pytest.importorskip("torch_pruning")
+    before = json.loads((trained["images"] / "result.json").read_text())
+    result = pruned(
+        monkeypatch, tmp_path, trained["images"], f"prune={method}", "budget.macs=0.6", "task.calibration=64"
+    )
+    told = result["pruning"]
+    assert told["achieved"]["macs"] <= 0.6 and told["largest_difference"] < 1e-5
+    assert told["scores"]["before"]["test"] == pytest.approx(before["test"])
+    assert set(told["scores"]) == {"before", "straight", "reestimated"}
+    assert result["parameters"] == told["after"]["parameters"] < before["parameters"]
+    assert (result["data"], result["epochs"]) == ("digit_images", 1)
+
+
+def test_what_is_left_is_loaded_and_pruned_again(trained, monkeypatch, tmp_path):
+    result = pruned(monkeypatch, tmp_path / "once", trained["images"], "prune=lasso", "budget.macs=0.6")
+    directory = next((tmp_path / "once").rglob("result.json")).parent
+    model, task = load_trained(directory), task_of(dataset_of(directory), directory)
+    assert sum(p.numel() for p in model.parameters()) == result["parameters"]
+    assert task.evaluate(model)["test"] == pytest.approx(result["test"])
+    again = pruned(monkeypatch, tmp_path / "twice", directory, "prune=magnitude", "budget.parameters=0.5")
+    assert again["parameters"] <= 0.5 * result["parameters"]
+    twice = load_trained(next((tmp_path / "twice").rglob("result.json")).parent)
+    assert sum(p.numel() for p in twice.parameters()) == again["parameters"]
+
+
+@pytest.mark.parametrize("method", ["similarity", "magnitude"])
+def test_a_graph_network_is_pruned(method, trained, monkeypatch, tmp_path):
+    result = pruned(monkeypatch, tmp_path, trained["nodes"], f"prune={method}", "budget.parameters=0.7")
+    assert result["pruning"]["achieved"]["parameters"] <= 0.7
+    assert result["data"] == json.loads((trained["nodes"] / "result.json").read_text())["data"]
+
+
+def test_a_run_begun_before_goes_on_with_the_same_channels(trained, monkeypatch, tmp_path):
+    options = ("prune=random", "budget.macs=0.6")
+    first = pruned(monkeypatch, tmp_path, trained["images"], *options)
+    directory = next(tmp_path.rglob("result.json")).parent
+    (directory / "result.json").unlink()
+    (directory / "checkpoint.pt").unlink()
+
+    def fails(*_, **__):
+        raise AssertionError("the plan is there already")
+
+    monkeypatch.setattr("multipath_gcn.tasks.prune.compress", fails)
+    second = pruned(monkeypatch, tmp_path, trained["images"], *options)
+    assert second["pruning"] == first["pruning"] and second["parameters"] == first["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["budget.macs=2"], r"budget.macs must lie between 0 and 1, got 2"),
+        ([], r"budget must limit one of"),
+        (["budget.macs=0.5", "task.calibration=0"], r"calibration must be an integer of at least 1, got 0"),
+        (["budget.macs=0.0001"], r"budget must be one that can be met"),
+        (["budget.macs=0.5", "prune=similarity", "prune.metric=cosine"], r"metric must be one of"),
+    ],
+)
+def test_bad_input_is_named_and_the_trained_run_is_left_alone(options, rule, trained, monkeypatch, tmp_path):
+    files = {path: path.read_bytes() for path in trained["images"].iterdir() if path.is_file()}
+    with pytest.raises((ValueError, InstantiationException), match=rule):
+        pruned(monkeypatch, tmp_path, trained["images"], *options)
+    assert {path: path.read_bytes() for path in trained["images"].iterdir() if path.is_file()} == files
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_a_directory_without_a_run_is_refused(monkeypatch, tmp_path):
+    with pytest.raises((ValueError, InstantiationException), match="directory must hold a finished run"):
+        pruned(monkeypatch, tmp_path, tmp_path / "nothing", "budget.macs=0.5")
+
+
+def test_calibration_images_are_always_the_same(trained):
+    directory = trained["images"]
+    first, second = (task_of(dataset_of(directory), directory).calibration(40, 16) for _ in range(2))
+    assert [len(x) for (x,) in first] == [16, 16]
+    assert all(torch.equal(a, b) for (a,), (b,) in zip(first, second, strict=True))
