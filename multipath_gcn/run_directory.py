@@ -68,11 +68,8 @@ def read_result(directory: Path) -> dict[str, Any] | None:
 
 def _identity(cfg: DictConfig, with_seed: bool = True) -> dict[str, Any]:
     unresolved = OmegaConf.to_container(cfg, resolve=False)
-    chosen = {
-        key: value
-        for key, value in unresolved.items()
-        if key not in _INCIDENTAL and not (key in _LATER and value is None)
-    }
+    unset = _LATER if all(unresolved.get(key) is None for key in _LATER) else ()
+    chosen = {key: value for key, value in unresolved.items() if key not in (*_INCIDENTAL, *unset)}
     if not with_seed:
         chosen["seed"] = 0  # replaced rather than dropped: other values may refer to it
     content = OmegaConf.to_container(OmegaConf.create(chosen), resolve=True)

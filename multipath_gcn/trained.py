@@ -44,8 +44,14 @@ def network_of(directory: str | PathLike, in_channels: int, out_channels: int) -
     return load_trained(directory)
 
 
-def dataset_of(directory: str | PathLike) -> Any:
-    """The data set of a finished run."""
+def dataset_of(directory: str | PathLike | None) -> Any:
+    """The data set of a finished run.
+
+    Raises:
+        ValueError: for a directory that holds no finished run, or None.
+    """
+    if directory is None:
+        raise ValueError("run must be the directory of a finished run for task=prune, got null")
     config = _config(Path(directory))
     return instantiate(config.data)
 

@@ -66,7 +66,7 @@ def _removed(trace: Trace, plan: Plan) -> list[int]:
 def _agree(y: Any, full: Tensor, trace: Trace, classes: Tensor, removed: Tensor) -> bool:
     for dim, ids in enumerate(trace.labels(full).dims):
         if isinstance(ids, Tensor) and ids.shape[0] == full.size(dim):
-            full = full.index_select(dim, (~torch.isin(classes[ids], removed)).nonzero().flatten())
+            full = full.index_select(dim, (~torch.isin(classes[ids], removed)).nonzero().flatten().to(full.device))
     if y.shape != full.shape:
         return False
     if not y.is_floating_point() or not y.numel():

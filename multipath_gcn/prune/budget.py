@@ -80,6 +80,10 @@ class Budget:
     def limits(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in LIMITS if getattr(self, name) is not None}
 
+    def is_met(self, before: Cost, after: Cost) -> bool:
+        parts = self.achieved(before, after)
+        return all(parts[name] <= limit for name, limit in self.limits.items())
+
     def achieved(self, before: Cost, after: Cost) -> dict[str, float]:
         """What is left, as parts, of what is limited."""
         return {name: getattr(after, name) / getattr(before, name) for name in self.limits}
@@ -117,12 +121,8 @@ def fit(
         cut(smaller, plan)
         return Fit(plan, before, cost(smaller, *inputs, latency=timed))
 
-    def meets(found: Fit) -> bool:
-        parts = budget.achieved(before, found.after)
-        return all(parts[name] <= limit for name, limit in budget.limits.items())
-
     low, high, best = 0, levels, leaves(levels)
-    if not meets(best):
+    if not budget.is_met(before, best.after):
         least = {name: round(part, 4) for name, part in budget.achieved(before, best.after).items()}
         raise ValueError(
             f"budget must be one that can be met, got {budget.limits}; with all removed that can be, {least} are left"
@@ -130,7 +130,7 @@ def fit(
     while high - low > 1:
         middle = (low + high) // 2
         found = leaves(middle)
-        if meets(found):
+        if budget.is_met(before, found.after):
             high, best = middle, found
         else:
             low = middle

@@ -25,16 +25,15 @@ class ChannelGroup:
     layers: list[str]
     units: np.ndarray
     held: list[str | None]
-    rows: dict[str, np.ndarray] = field(
-        repr=False
-    )  # layer: for every row of its weight the unit's number in this group
+    rows: dict[str, np.ndarray] = field(repr=False)  # by layer: of every row of its weight the unit
+    weights: dict[str, str] = field(repr=False)  # by layer: the name of its weight
 
     def __len__(self) -> int:
         return len(self.units)
 
     def units_of(self, layer: str, filters: Iterable[int]) -> list[int]:
         """The numbers of the units that these rows of a layer's weight belong to."""
-        rows = self.rows[self.weights[layer]]
+        rows = self.rows[layer]
         found = []
         for i in filters:
             if not 0 <= i < len(rows):
@@ -46,9 +45,16 @@ class ChannelGroup:
             found.append(int(rows[i]))
         return found
 
-    @property
-    def weights(self) -> dict[str, str]:
-        return dict(zip(self.layers, self.rows, strict=True))
+    def spared(self, units: Iterable[int]) -> list[int]:
+        """Those of these units that can go in this order, so that every layer keeps one."""
+        left = {layer: set(rows.tolist()) for layer, rows in self.rows.items()}
+        found = []
+        for unit in units:
+            if all(len(rows) > 1 for rows in left.values() if unit in rows):
+                found.append(int(unit))
+                for rows in left.values():
+                    rows.discard(unit)
+        return found
 
     @property
     def free(self) -> np.ndarray:
@@ -89,6 +95,10 @@ class Channels:
                 return self.owners[i].dim
         raise KeyError(weight)
 
+    def produced_dim(self, weight: str) -> int:
+        """The dimension of a weight along which lie the channels that it makes; the first of several."""
+        return next((self.owners[i].dim for i in self._produced if self.owners[i].name == weight), 0)
+
     def owners_in(self, ids: Tensor) -> list[Owner]:
         """The dimensions of which these positions are, in their order."""
         first = [owner.first for owner in self.owners]
@@ -101,21 +111,22 @@ class Channels:
         return [(owner, classes) for owner, classes in found if np.isin(classes, group.units).any()]
 
     def happening(self, group: ChannelGroup) -> list[tuple[Event, np.ndarray]]:
-        """What operators do to the group, in the order of the run, with the numbers of the units in each position."""
+        """What operators do to channels of the group, in the order of the run: for every position the number of its
+        unit, or -1 for that of another group."""
         number, found = {int(c): n for n, c in enumerate(group.units)}, []
         for event in self.events:
-            units = [number.get(int(c), -1) for c in self.label[event.ids.numpy()]]
-            if min(units, default=-1) >= 0:
-                found.append((event, np.array(units)))
+            units = np.array([number.get(int(c), -1) for c in self.label[event.ids.numpy()]])
+            if (units >= 0).any():
+                found.append((event, units))
         return found
 
     def norm_after(self, weight: str) -> tuple[str | None, ...] | None:
         """Names of weight, bias, mean and variance of the batch norm that follows the rows of a weight at once."""
-        owner = next(owner for owner in self.owners if owner.name == weight and owner.dim == 0)
+        first = {self.owners[i].first for i in self._produced if self.owners[i].name == weight}
         for i, event in enumerate(self.events):
-            if event.kind in ("produced", "depthwise") and event.ids[0] == owner.first:
+            if event.kind in ("produced", "depthwise") and int(event.ids[0]) in first:
                 for later in self.events[i + 1 :]:
-                    if len(later.ids) == owner.size and later.ids[0] == owner.first:
+                    if len(later.ids) == len(event.ids) and later.ids[0] == event.ids[0]:
                         return later.names if later.kind == "normalised" else None
         return None
 
@@ -144,10 +155,20 @@ class Channels:
     def _group(self, owners: list[int]) -> ChannelGroup:
         units = list(dict.fromkeys(c for i in owners for c in self.classes_of(i)))
         number = {c: n for n, c in enumerate(units)}
-        rows = {self.owners[i].name: np.array([number[c] for c in self.classes_of(i)]) for i in owners}
-        layers = [name.rpartition(".")[0] or name for name in rows]
+        names = [self._layer_of(i) for i in owners]
+        rows = {name: np.array([number[c] for c in self.classes_of(i)]) for name, i in zip(names, owners, strict=True)}
+        weights = {name: self.owners[i].name for name, i in zip(names, owners, strict=True)}
         held = [self.reasons.get(c) for c in units]
-        return ChannelGroup(layers[0], layers, np.array(units), held, rows)
+        return ChannelGroup(names[0], names, np.array(units), held, rows, weights)
+
+    def _layer_of(self, i: int) -> str:
+        """The module of a weight; where it has several that make channels, the weight itself, and its dimension."""
+        owner = self.owners[i]
+        others = [self.owners[j] for j in self._produced if j != i]
+        if any(other.name == owner.name for other in others):
+            return f"{owner.name}[{owner.dim}]"
+        path = owner.name.rpartition(".")[0]
+        return owner.name if not path or any(o.name.rpartition(".")[0] == path for o in others) else path
 
     def kept(self, removed: np.ndarray) -> dict[str, dict[int, np.ndarray]]:
         """For every tensor that changes, by dimension, the positions that stay."""

@@ -66,7 +66,7 @@ def compress(
         inputs: what its ``forward`` takes: an example, on which costs are counted and timed.
         budget: what may be left.
         method: called with the model, its channels, ``batches`` and the budget's ``round_to``, such as
-            ``partial(Magnitude, p=1)``.
+            ``partial(by_magnitude, p=1)``.
         batches: calibration data, tuples like ``inputs``. Data-free methods need none.
         reestimate: whether batch norms count their statistics again on ``batches``, where there are some.
 
@@ -77,14 +77,19 @@ def compress(
     batches = None if batches is None else list(batches)
     channels = find_channels(model, *inputs)
     chosen = method(model, channels, batches=batches, round_to=budget.round_to)
+    timed = budget.latency is not None
     level, found = fit(model, inputs, budget, chosen.plan, len(chosen))
-    smaller, plan = chosen.finish(model, level)
-    verification = verify(smaller, plan, *inputs)
-    cut(smaller, plan)
+    while True:  # which channels go, and biases that compensation makes, may cost more than was planned with
+        smaller, plan = chosen.finish(model, level)
+        verification = verify(smaller, plan, *inputs)
+        cut(smaller, plan)
+        after = cost(smaller, *inputs, latency=timed)
+        if timed or level == len(chosen) or budget.is_met(found.before, after):
+            break
+        level = min(len(chosen), level + max(1, len(chosen) // 100))
     if reestimate and batches:
         reestimate_norms(smaller, batches)
-    after = cost(smaller, *inputs, latency=budget.latency is not None)
     return Pruned(
         smaller, plan, found.before, after, budget.limits, budget.achieved(found.before, after), verification,
-        channels.reasons_held(),
+        channels.reasons_held() + [f"moments of {name!r} are not known" for name in getattr(chosen, "unknown", ())],
     )  # fmt: skip

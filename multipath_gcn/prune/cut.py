@@ -27,7 +27,7 @@ def cut(model: nn.Module, plan: Plan) -> None:
         done |= {name: cut_groups(model, name, plan) for name in plan.grouped}
         handled = {f"{name.rpartition('.')[0]}.{part}" for name in done for part in ("weight", "bias")}
         new: dict[int, Tensor] = {}  # tensors that several names share stay shared
-        for name, dims in (plan.kept | _new_biases(model, plan)).items():
+        for name, dims in plan.kept.items():
             if name in handled:
                 continue
             tensor = _tensor(model, name)
@@ -66,17 +66,6 @@ def _places(model: nn.Module, tensor: Tensor) -> list[tuple[nn.Module, str]]:
 
 def _set(module: nn.Module, attribute: str, tensor: Tensor) -> None:
     (module._parameters if attribute in module._parameters else module._buffers)[attribute] = tensor
-
-
-def _new_biases(model: nn.Module, plan: Plan) -> dict[str, dict[int, list[int]]]:
-    """Biases that compensation has given to layers since the plan was made."""
-    known, found = dict(model.named_parameters()), {}
-    for name, dims in plan.kept.items():
-        bias = name.removesuffix("weight") + "bias"
-        is_new = name.endswith(".weight") and 0 in dims and bias in known and bias not in plan.kept
-        if is_new and len(known[bias]) == len(known[name]):
-            found[bias] = {0: dims[0]}
-    return found
 
 
 def _check(model: nn.Module, plan: Plan) -> None:

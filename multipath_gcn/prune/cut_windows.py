@@ -23,8 +23,9 @@ def cut_windows(model: nn.Module, name: str, plan: Plan) -> nn.Module:
     width = max(1, int((read >= 0).sum(1).max()))
     order = np.argsort(read < 0, axis=1, kind="stable")[:, :width]  # what stays first, in the order of the window
     found = np.take_along_axis(read, order, 1)
-    weight = layer.weight[torch.from_numpy(rows)].gather(1, torch.from_numpy(order))
-    weight[torch.from_numpy(found < 0)] = 0
+    device = layer.weight.device
+    weight = layer.weight[torch.from_numpy(rows).to(device)].gather(1, torch.from_numpy(order).to(device))
+    weight[torch.from_numpy(found < 0).to(device)] = 0
     layer.windows = ChannelWindows(np.maximum(found[:, 0], 0), width, len(staying))
     layer.in_channels, layer.out_channels = len(staying), len(rows)
     layer.weight = nn.Parameter(weight, layer.weight.requires_grad)

@@ -1,14 +1,16 @@
 """Finds the channels of a model, and tries them out."""
 
+import copy
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from multipath_gcn.prune.channels import Channels
 from multipath_gcn.prune.errors import CannotPrune
 from multipath_gcn.prune.trace import Trace
-from multipath_gcn.prune.verify import verify
+from multipath_gcn.prune.verify import copied, verify
 
 
 def find_channels(model: nn.Module, *inputs: Any) -> Channels:
@@ -25,15 +27,16 @@ def find_channels(model: nn.Module, *inputs: Any) -> Channels:
     Raises:
         ValueError: for a model that does not run on ``inputs``, or a parameter that is not finite.
     """
-    for name, parameter in model.named_parameters():
-        if not parameter.detach().isfinite().all():
-            raise ValueError(f"model must have finite parameters, got nan or inf in {name!r}")
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.detach().isfinite().all():
+            raise ValueError(f"model must have finite parameters and buffers, got nan or inf in {name!r}")
     choices: dict[int, int] = {}
     forbidden: dict[str, str] = {}
     while True:
-        trace = Trace(model, choices, forbidden)
+        run = copy.deepcopy(model)  # what it keeps of a call is not copied again
+        trace = Trace(run, choices, forbidden)
         try:
-            trace.run(model, inputs)
+            trace.run(run, copied(inputs))
         except Exception as error:  # whatever the model's code raises on these inputs
             raise ValueError(f"model must run on inputs to be traced, got {type(error).__name__}: {error}") from error
         channels = Channels(trace)
@@ -67,5 +70,5 @@ def _some(channels: Channels) -> dict[str, list[int]]:
         if len(free) > 1:
             units = {free[0], *generator.choice(free[1:], len(free) // 4, replace=False)}
             layer = group.layers[0]
-            found[layer] = np.flatnonzero(np.isin(group.rows[group.weights[layer]], list(units))).tolist()
+            found[layer] = np.flatnonzero(np.isin(group.rows[layer], list(units))).tolist()
     return {layer: rows for layer, rows in found.items() if rows}

@@ -57,7 +57,8 @@ class Event:
     """What an operator did to channels, in the order of the run.
 
     ``"produced"`` by the rows of a weight (``"depthwise"`` where each comes from one channel), ``"read"`` by the
-    columns of one, ``"normalised"`` by a batch norm, ``"rectified"``. ``names`` are the parameters.
+    columns of one, ``"normalised"`` by a batch norm, ``"rectified"``, ``"added"``, ``"propagated"`` along the edges of
+    a graph, ``"changed"`` by something else that is not linear. ``names`` are the parameters.
     """
 
     kind: str
@@ -80,6 +81,11 @@ class Call:
 
     def __getitem__(self, index: int):
         return self.args[index] if index < len(self.args) else None
+
+    def named(self, name: str):
+        """The argument that the schema calls so."""
+        at = [argument.name for argument in self.function._schema.arguments].index(name)
+        return self.args[at] if at < len(self.args) else self.kwargs.get(name)
 
     def labels(self, tensor: Tensor | None) -> Labels:
         return self.trace.labels(tensor) if isinstance(tensor, Tensor) else Labels(())

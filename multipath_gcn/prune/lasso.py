@@ -1,12 +1,14 @@
 """Channels from which the next layer's outputs can be rebuilt, and the weights that rebuild them."""
 
 import copy
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 from torch import Tensor, nn
 
@@ -15,8 +17,9 @@ from multipath_gcn.prune.magnitude import at_random, magnitude
 from multipath_gcn.prune.order import Order
 from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.readers import Reader, readers
-from multipath_gcn.prune.shift import bias_of, shift_output
-from multipath_gcn.prune.sites import Site, find_sites, watched
+from multipath_gcn.prune.shift import bias_of, shift_output, with_new_biases
+from multipath_gcn.prune.sites import Site, find_sites, uses
+from multipath_gcn.prune.verify import copied
 from multipath_gcn.prune.statistics import Moments, outputs, patches, places, sampled
 
 SELECTIONS = ("lasso", "l1", "random")
@@ -77,7 +80,8 @@ def reconstruct(
         channels: of the model.
         keep: for groups by name, how many channels stay.
         batches: calibration data, what ``forward`` takes, all of one size.
-        options: what is selected and fitted how.
+        options: what is selected and fitted how. A group that is read in parts only, by grouped convolutions or
+            windows, is chosen by L1 in the place of LASSO, and nothing is fitted.
 
     Returns:
         A copy of the model with the new weights, from which nothing is removed yet, and the plan of the removal.
@@ -88,7 +92,7 @@ def reconstruct(
     options = options or Reconstruction()
     batches = _checked(batches)
     sites = find_sites(model, batches[0])
-    work, removed = copy.deepcopy(model), {}
+    work, removed, shifted = copy.deepcopy(model), {}, {}
     for group in channels.groups:
         if group.name not in keep or keep[group.name] == len(group):
             continue
@@ -103,10 +107,10 @@ def reconstruct(
         gone = sorted(free - set(stays))
         for reader in read_by:
             if options.least_squares:
-                _fit(work, channels, group, reader, moments[reader.name], stays, options.ridge)
+                _fit(work, channels, reader, moments[reader.name], stays, options.ridge, shifted)
             _silence(reader, gone)
         removed[group.name] = gone
-    return work, channels.plan_units(removed)
+    return work, with_new_biases(channels.plan_units(removed), model, work, channels)
 
 
 class LassoReconstruction:
@@ -162,19 +166,15 @@ def _moments(
 ) -> dict[str, Moments]:
     generator = torch.Generator().manual_seed(options.seed)
     found: dict[str, Moments] = {}
-    wanted = {sites[reader.name].call for reader in read_by}
-    totals = {sites[reader.name].total for reader in read_by} - {None}
-    if not options.shortcut_error:
-        totals = set()
+    names = {reader.name for reader in read_by}
     for batch in batches:
-        before, now = watched(original, batch, wanted | totals), watched(work, batch, wanted | totals)
+        before, now = uses(original, copied(batch), names), uses(work, copied(batch), names)
         for reader in read_by:
-            site = sites[reader.name]
-            x, y = site.read(now[site.call]), before[site.call][1]
-            if site.total in totals:
-                y = y + site.before_norm(work, before[site.total][0][site.other] - now[site.total][0][site.other])
+            site, x, y = sites[reader.name], now[reader.name].x, before[reader.name].y
+            if options.shortcut_error and site.summed:
+                y = y + site.before_norm(work, before[reader.name].other - now[reader.name].other)
             weight = reader.weight
-            moments = found.setdefault(reader.name, Moments.none(weight[0].numel(), len(weight)))
+            moments = found.setdefault(reader.name, Moments.none(weight[0].numel(), len(weight), x.device))
             if site.geometry is None:
                 moments.add(*sampled([x, y], options.places * len(x), generator))
             else:
@@ -195,25 +195,28 @@ def _selected(
     free = group.free
     must = [i for i in range(len(group)) if group.held[i] is not None]
     wanted = count - len(must)
-    if options.select == "random" or not read_by:
+    if options.select == "random":
         generator = np.random.default_rng([options.seed, *group.name.encode()])
         return [*must, *generator.permutation(free)[:wanted].tolist()]
-    if options.select == "l1":
+    if options.select == "l1" or not read_by:
         scores = magnitude(work, channels, p=1)[group.name]
         return [*must, *free[np.argsort(-scores[free], kind="stable")][:wanted].tolist()]
     gram, target = np.zeros((len(group), len(group))), np.zeros(len(group))
     for reader in read_by:
         g, t = _contributions(reader, moments[reader.name])
         gram, target = gram + g, target + t
+    target -= gram[:, must].sum(1)
     return [*must, *free[_lasso(gram[np.ix_(free, free)], target[free], wanted)].tolist()]
 
 
 def _contributions(reader: Reader, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     """ZᵀZ and Zᵀy of Z[:, i] = X_i W_iᵀ over all samples and outputs: sums over blocks of the second moments."""
-    xx, xy = moments.centred
-    weight = reader.weight.detach().double().flatten(1)  # [O, C k k]
+    xx, xy = (part.cpu() for part in moments.centred)
+    weight = reader.weight.double().flatten(1).cpu()  # [O, C k k]
     unit = _unit_of_entry(reader)
     known = unit >= 0
+    others = torch.from_numpy(np.flatnonzero(~known))
+    xy = xy - xx[:, others] @ weight[:, others].T  # without what other groups contribute
     index = torch.from_numpy(np.where(known, unit, 0))
     mask = torch.from_numpy(known).double()
     units = len(reader.columns)
@@ -236,6 +239,8 @@ def _unit_of_entry(reader: Reader) -> np.ndarray:
 def _lasso(gram: np.ndarray, target: np.ndarray, count: int) -> np.ndarray:
     """The ``count`` channels that stay longest as the penalty grows."""
     values, vectors = np.linalg.eigh(gram)
+    if values.max() <= 0 or count >= len(target):  # nothing is contributed, or all of it wanted
+        return np.arange(count)
     good = values > 1e-10 * max(values.max(), 1e-300)
     root = np.sqrt(values[good])
     x, y = root[:, None] * vectors[:, good].T, (vectors[:, good].T @ target) / root  # the same problem in C rows
@@ -244,7 +249,9 @@ def _lasso(gram: np.ndarray, target: np.ndarray, count: int) -> np.ndarray:
     best = None
     for _ in range(40):
         model.alpha = (low + high) / 2
-        found = model.fit(x, y).coef_.copy()
+        with warnings.catch_warnings():  # which channels stay is asked for, not the last digits of their factors
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found = model.fit(x, y).coef_.copy()
         kept = int((found != 0).sum())
         if kept >= count and (best is None or kept <= (best != 0).sum()):
             best = found
@@ -261,29 +268,32 @@ def _lasso(gram: np.ndarray, target: np.ndarray, count: int) -> np.ndarray:
 def _fit(
     work: nn.Module,
     channels: Channels,
-    group: ChannelGroup,
     reader: Reader,
     moments: Moments,
     stays: list[int],
     ridge: float,
+    shifted: dict[str, Tensor],
 ) -> None:
+    """``shifted``: what norms after the weights have been given already of earlier fits, by the weights' names."""
     xx, xy = moments.centred
     unit = _unit_of_entry(reader)
-    kept = torch.from_numpy(np.flatnonzero((unit < 0) | np.isin(unit, stays)))
+    kept = torch.from_numpy(np.flatnonzero((unit < 0) | np.isin(unit, stays))).to(xx.device)
     a = xx[kept][:, kept]
-    a.diagonal().add_(ridge * a.diagonal().mean() + 1e-12)
+    penalty = ridge * a.diagonal().mean() + 1e-12
+    a.diagonal().add_(penalty)
     # Towards the weights that are there: where data says nothing they stay.
-    old = reader.weight.detach().double().flatten(1)[:, kept].T
-    penalty = ridge * xx[kept][:, kept].diagonal().mean()
+    old = reader.weight.double().flatten(1)[:, kept].T
     new = torch.linalg.solve(a, xy[kept] + penalty * old)
     mean_x, mean_y = moments.x[kept] / moments.count, moments.y / moments.count
-    bias = bias_of(work, reader.name, inside=True)  # already in the outputs
+    bias = bias_of(work, reader.name)
     now = 0 if bias is None else bias.detach().double()
-    with torch.no_grad():
-        flat = reader.weight.data.flatten(1)
-        flat[:, kept] = new.T.to(flat.dtype)
-        reader.weight.data.copy_(flat.view_as(reader.weight))
-    shift_output(work, channels, reader.name, mean_y - new.T @ mean_x - now)
+    now = now + shifted.get(reader.name, 0)
+    flat = reader.weight.flatten(1).clone()
+    flat[:, kept] = new.T.to(flat.dtype)
+    reader.weight.copy_(flat.view(reader.weight.shape))
+    added = mean_y - new.T @ mean_x - now
+    if shift_output(work, channels, reader.name, added):
+        shifted[reader.name] = shifted.get(reader.name, 0) + added
 
 
 def _silence(reader: Reader, gone: list[int]) -> None:
@@ -291,6 +301,6 @@ def _silence(reader: Reader, gone: list[int]) -> None:
         for unit in gone:
             rows, at = reader.columns[unit]
             if rows is None:
-                reader.weight.data[:, at] = 0
+                reader.weight[:, at] = 0
             else:
-                reader.weight.data[rows, at] = 0
+                reader.weight[rows, at] = 0

@@ -27,9 +27,9 @@ def magnitude(model: nn.Module, channels: Channels, p: int = 2) -> Scores:
     known, found = dict(model.named_parameters()), {}
     for group in channels.groups:
         sums = np.zeros(len(group))
-        for name, units in group.rows.items():
-            weight = known[name].detach().double()
-            dim = channels.dim_of(name, group)
+        for layer, units in group.rows.items():
+            weight = known[group.weights[layer]].detach().double()
+            dim = channels.dim_of(group.weights[layer], group)
             rows = weight.movedim(dim, 0).flatten(1)
             np.add.at(sums, units, (rows.abs() ** p).sum(1).numpy(force=True))
         found[group.name] = _over_mean(sums ** (1 / p))
@@ -51,7 +51,8 @@ def norm_scale(model: nn.Module, channels: Channels) -> Scores:
         for event, units in channels.happening(group):
             if event.kind == "normalised" and event.names[0] is not None and event.names[0] not in norms:
                 norms.add(event.names[0])
-                np.add.at(sums, units, known[event.names[0]].detach().double().abs().numpy(force=True))
+                scale = known[event.names[0]].detach().double().abs().numpy(force=True)
+                np.add.at(sums, units[units >= 0], scale[units >= 0])
         if norms:
             found[group.name] = sums
     if not found:

@@ -7,7 +7,9 @@ import numpy as np
 from torch import nn
 
 from multipath_gcn.prune.channels import Channels
+from multipath_gcn.prune.fold import fold_constants
 from multipath_gcn.prune.plan import Plan
+from multipath_gcn.prune.shift import with_new_biases
 
 SCOPES = ("global", "layer")
 
@@ -33,9 +35,7 @@ class Order:
             free = group.free
             if group.name not in scores or not len(free):
                 continue
-            order = free[np.argsort(scores[group.name][free], kind="stable")]
-            if len(free) == len(group):
-                order = order[:-1]  # one stays
+            order = group.spared(free[np.argsort(scores[group.name][free], kind="stable")])
             for rank, unit in enumerate(order):
                 value = scores[group.name][unit] if scope == "global" else (rank + 1) / len(group)
                 entries.append((value, group.name, int(unit)))
@@ -49,7 +49,9 @@ class Order:
         return len(self.entries)
 
     def finish(self, model: nn.Module, level: int) -> tuple[nn.Module, Plan]:
-        return copy.deepcopy(model), self.plan(level)
+        compensated, plan = copy.deepcopy(model), self.plan(level)
+        fold_constants(compensated, self.channels, plan)
+        return compensated, with_new_biases(plan, model, compensated, self.channels)
 
     def plan(self, level: int) -> Plan:
         taken: dict[str, list[int]] = {}

@@ -25,13 +25,16 @@ from multipath_gcn.prune.moments import rectified
 Moments = tuple[np.ndarray, np.ndarray]
 
 
-def signals(model: nn.Module, channels: Channels, smoothness: float = 0.7) -> dict[str, Moments | None]:
-    """Mean [C] and covariance [C, C] of every group of channels, by its name.
+def signals(
+    model: nn.Module, channels: Channels, smoothness: float = 0.7, in_one_state: bool = False
+) -> dict[str, Moments | None]:
+    """Mean [C] and covariance [C, C] of every group of channels, by its name, averaged over where it is read.
 
     Args:
         model: whose weights are read.
         channels: of the model.
         smoothness: r, the correlation of neighbouring places, in [0, 1).
+        in_one_state: None also for groups that are read before and after something else happens to them.
 
     Returns:
         None for a group of which weights do not say it, such as one that several filters make of one channel.
@@ -44,6 +47,8 @@ def signals(model: nn.Module, channels: Channels, smoothness: float = 0.7) -> di
     found = _Signals(model, channels, smoothness)
     for group in channels.groups:
         found.known[group.name] = found.of(group)
+    if in_one_state:
+        found.known |= dict.fromkeys(found.read_in_several_states)
     return found.known
 
 
@@ -52,25 +57,41 @@ class _Signals:
         self.model, self.channels, self.smoothness = model, channels, smoothness
         self.tensors = dict([*model.named_parameters(), *model.named_buffers()])
         self.known: dict[str, Moments | None] = {}
+        self.read_in_several_states: set[str] = set()
 
     def of(self, group: ChannelGroup) -> Moments | None:
+        """The mean over the places where it is read, such as the blocks of a residual network."""
         count = len(group)
         total, part = _nothing(count), None  # part: of the layer last seen, not added yet
+        known, at_reads, since = True, [], True
         for event, units in self.channels.happening(group):
+            if event.kind == "read":
+                if not known:
+                    return None
+                if since:
+                    at_reads.append(_sum(total, part))
+                since = False
+                continue
+            since = since or event.kind not in ("propagated", "added")
             if event.kind == "produced":
                 total, part = _sum(total, part), _placed(self._linear(event), units, count)
             elif event.kind == "normalised":
-                scale, shift = (self._spread(name, units, count) for name in event.names[:2])
                 if part is None:  # of the sum
                     total, part = _nothing(count), total
-                part = _normalised(part, np.ones(count) if scale is None else scale, shift)
+                part = self._normalised(event, units, part)
             elif event.kind == "rectified":
                 total, part = rectified(*_sum(total, part)), None
             elif event.kind == "depthwise":
-                if len(set(units.tolist())) < len(units):
-                    return None
-                total, part = self._depthwise(event, units, _sum(total, part)), None
-        mean, covariance = _sum(total, part)
+                known = known and len(set(units.tolist())) == len(units)  # several filters of one channel: not known
+                if known:
+                    total, part = self._depthwise(event, units, _sum(total, part)), None
+            elif event.kind == "changed":
+                known = False
+        if not at_reads:
+            return None
+        if len(at_reads) > 1:
+            self.read_in_several_states.add(group.name)
+        mean, covariance = (sum(parts) / len(at_reads) for parts in zip(*at_reads, strict=True))
         return (mean, covariance) if np.diag(covariance).any() else None
 
     def _linear(self, event: Event) -> Moments:
@@ -85,7 +106,10 @@ class _Signals:
 
     def _dense(self, name: str) -> tuple[np.ndarray, Moments | None]:
         """A weight as [O, C, places], and the moments of what it reads, where they are known."""
-        weight = self.tensors[name].detach().double().numpy(force=True)
+        tensor = self.tensors[name].detach().double()
+        if tensor.dim() < 2:
+            tensor = tensor[:, None]
+        weight = tensor.movedim(self.channels.produced_dim(name), 0).numpy(force=True)
         weight = weight.reshape(*weight.shape[:2], -1)
         read = self.channels.reads.get(name)
         if read is None:
@@ -118,22 +142,26 @@ class _Signals:
         return mean, covariance
 
     def _depthwise(self, event: Event, units: np.ndarray, moments: Moments) -> Moments:
-        filters = self._spread(event.names[0], units, len(moments[0]))
+        count = len(moments[0])
+        weight = self.tensors[event.names[0]].detach().double().flatten(1).numpy(force=True)
+        filters, bias = np.zeros((count, weight.shape[1])), np.zeros(count)
+        filters[units], bias[units] = weight, self._bias(event.names[0])
         mean, covariance = moments
-        return mean * filters.sum(1), covariance * (filters @ self._places(event) @ filters.T)
+        return bias + mean * filters.sum(1), covariance * (filters @ self._places(event) @ filters.T)
 
-    def _spread(self, name: str | None, units: np.ndarray, count: int) -> np.ndarray | None:
-        """A parameter's rows in the order of the units."""
-        if name is None:
-            return None
-        values = self.tensors[name].detach().double().flatten(1 if self.tensors[name].dim() > 1 else 0)
-        found = np.zeros((count, *values.shape[1:]))
-        found[units] = values.numpy(force=True)
-        return found
+    def _normalised(self, event: Event, units: np.ndarray, moments: Moments) -> Moments:
+        """Of the positions that a norm of this and other groups has for this one."""
+        mine = units >= 0
+        scale, shift = (np.full(len(moments[0]), default) for default in (1.0, 0.0))
+        for values, name in ((scale, event.names[0]), (shift, event.names[1])):
+            if name is not None:
+                values[units[mine]] = self.tensors[name].detach().double().numpy(force=True)[mine]
+        return _normalised(moments, scale, shift)
 
     def _bias(self, weight: str) -> np.ndarray:
         bias = self.tensors.get(weight.removesuffix("weight") + "bias")
-        return np.zeros(len(self.tensors[weight])) if bias is None else bias.detach().double().numpy(force=True)
+        size = self.tensors[weight].size(self.channels.produced_dim(weight))
+        return np.zeros(size) if bias is None or len(bias) != size else bias.detach().double().numpy(force=True)
 
     def _places(self, event: Event) -> np.ndarray:
         weight = self.tensors[self.channels.owners_in(event.ids)[0].name]
@@ -156,11 +184,10 @@ def _placed(moments: Moments, units: np.ndarray, count: int) -> Moments:
     return mean, covariance
 
 
-def _normalised(moments: Moments, scale: np.ndarray, shift: np.ndarray | None) -> Moments:
+def _normalised(moments: Moments, scale: np.ndarray, shift: np.ndarray) -> Moments:
     covariance = moments[1]
     deviation = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
-    mean = np.zeros(len(scale)) if shift is None else shift
-    return mean, covariance / np.outer(deviation, deviation) * np.outer(scale, scale)
+    return shift, covariance / np.outer(deviation, deviation) * np.outer(scale, scale)
 
 
 def _sum(a: Moments, b: Moments | None) -> Moments:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
-from torch import nn
+from torch import Tensor, nn
 
 from multipath_gcn.prune.channels import ChannelGroup, Channels
 from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.readers import Reader, readers
-from multipath_gcn.prune.shift import shift_output
+from multipath_gcn.prune.shift import shift_output, with_new_biases
 from multipath_gcn.prune.signals import Moments, signals
 
 METRICS = ("affine", "euclidean", "independent")
@@ -116,7 +116,7 @@ class Similarity:
     def finish(self, model: nn.Module, level: int) -> tuple[nn.Module, Plan]:
         compensated = copy.deepcopy(model)
         self.compensate(compensated, level)
-        return compensated, self.plan(level)
+        return compensated, with_new_biases(self.plan(level), model, compensated, self.channels)
 
     def __len__(self) -> int:
         return len(self.heights)
@@ -133,13 +133,14 @@ class Similarity:
         for tree in self.trees:
             count = int((tree.merges[:, 2] <= threshold).sum())
             count = max(0, count - (-(len(tree.group) - count)) % self.round_to)
-            found[tree.group.name] = [
-                (unit, stays)
+            pairs = {
+                unit: stays
                 for cluster in tree.clusters(count)
                 for stays in [tree.representative(cluster)]
                 for unit in cluster
                 if unit != stays
-            ]
+            }
+            found[tree.group.name] = [(unit, pairs[unit]) for unit in tree.group.spared(pairs)]
         return found
 
     @torch.no_grad()
@@ -151,20 +152,26 @@ class Similarity:
         """
         pairs = self._pairs(level)
         for tree in self.trees:
+            merged = pairs[tree.group.name]
+            if not merged:
+                continue
             mean, covariance = tree.moments
-            gone = [unit for unit, _ in pairs[tree.group.name]]
-            stays = [unit for unit in range(len(tree.group)) if unit not in set(gone)]
-            scale, shift = _best_affine(mean, covariance, gone, stays)
+            gone = [unit for unit, _ in merged]
+            stays = sorted(set(range(len(tree.group))) - set(gone))
+            best = _best_affine(mean, covariance, gone, stays)
             for reader in readers(model, self.channels, tree.group):
-                if reader.whole and gone:
-                    shift_output(model, self.channels, reader.name, reader.substitute(gone, stays, scale, shift))
-                    continue
-                added = torch.zeros(len(reader.weight), dtype=torch.float64, device=reader.weight.device)
-                for gone, stays in pairs[tree.group.name]:
-                    variance = covariance[stays, stays]
-                    scale = covariance[gone, stays] / variance if variance > 0 else 0.0
-                    added += reader.merge(gone, stays, scale, mean[gone] - scale * mean[stays])
+                if reader.whole:
+                    added = reader.substitute(gone, stays, *best)
+                else:
+                    added = sum(self._merged(reader, tree.moments, *pair) for pair in merged)
                 shift_output(model, self.channels, reader.name, added)
+
+    @staticmethod
+    def _merged(reader: Reader, moments: Moments, gone: int, stays: int) -> Tensor:
+        mean, covariance = moments
+        variance = covariance[stays, stays]
+        scale = covariance[gone, stays] / variance if variance > 0 else 0.0
+        return reader.merge(gone, stays, scale, mean[gone] - scale * mean[stays], mean[gone])
 
 
 def _best_affine(

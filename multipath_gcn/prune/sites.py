@@ -1,6 +1,7 @@
-"""Where in a run the weights of a model are used."""
+"""Where in a run the weights of a model are used, and what they read and give there."""
 
-from dataclasses import dataclass, field
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,31 +19,32 @@ PRODUCTS = {
     "multipath_gcn::channel_transform": (0, 1),
 }
 CONVOLUTIONS = ("aten::convolution", "aten::conv2d", "multipath_gcn::grouped_conv2d")
-NORMS = ("aten::native_batch_norm", "aten::batch_norm", "aten::_native_batch_norm_legit_no_training")
+NORMS = ("aten::native_batch_norm", "aten::batch_norm")  # epsilon is argument 7
+VIEWS = (
+    "aten::t",
+    "aten::view",
+    "aten::_unsafe_view",
+    "aten::unsqueeze",
+    "aten::squeeze",
+    "aten::detach",
+    "aten::alias",
+)
+POINT = {"kernel_size": [1, 1], "stride": [1, 1], "padding": [0, 0], "dilation": [1, 1]}
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where in a run a weight is used: the number of its operator, and of the sum that its output goes into.
+    """What is computed with a weight, and what becomes of it.
 
     Args:
-        call: number of the operator that reads the channels.
-        operand: which of its arguments they are.
         geometry: of a convolution, as ``torch.nn.functional.unfold`` has it; None for a product of rows.
-        total: number of the operator that adds the output, after its norm, to something else, or None.
-        other: which operand of that sum the something else is.
-        norm: names of weight, bias, mean and variance of the norm between, and its epsilon.
+        norm: names of weight, bias, mean and variance of the norm that follows, and its epsilon.
+        summed: whether the output, after its norm, is added to something else.
     """
 
-    call: int
-    operand: int
     geometry: dict[str, Any] | None
-    total: int | None = None
-    other: int = 0
     norm: tuple | None = None
-
-    def read(self, found: tuple[tuple, Tensor]) -> Tensor:
-        return found[0][self.operand]
+    summed: bool = False
 
     def before_norm(self, model: nn.Module, change: Tensor) -> Tensor:
         """What must be added before the norm so that this is added after it; nothing where its scale is zero."""
@@ -57,107 +59,105 @@ class Site:
 
 
 @dataclass
-class _Made:
-    """By which weight a tensor was made, and the norm since."""
+class Use:
+    """Copies of what a weight read and gave in a run, and of what its output was added to."""
 
-    weight: str
-    norm: tuple | None = None
+    x: Tensor
+    y: Tensor
+    other: Tensor | None = None
 
 
-class _Find(TorchDispatchMode):
-    def __init__(self, model: nn.Module):
+class _Follow(TorchDispatchMode):
+    def __init__(self, model: nn.Module, keep: Container[str] = ()):
         super().__init__()
-        self.calls, self.sites = 0, {}
-        self.names = {id(t): name for name, t in [*model.named_parameters(), *model.named_buffers()]}
-        self.made: dict[int, _Made] = {}
-        self.alive: list[Tensor] = []
+        self.keep = keep
+        self.sites: dict[str, Site | None] = {}  # None: used more than once, in no one place
+        self.uses: dict[str, Use] = {}
+        self._names = {id(t): name for name, t in [*model.named_parameters(), *model.named_buffers()]}
+        self._made: dict[int, str] = {}  # tensor: the weight whose output it is, perhaps after a norm
+        self._alive: list[Tensor] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        op, given = func._schema.name, positional(func, args, kwargs or {})
+        if op in ("aten::add", "aten::add_") and (kwargs or {}).get("alpha", 1) == 1:
+            self._sum(given)
+        read = self._read(op, given)
+        x = read[1].detach().clone() if read and read[0] in self.keep else None
         out = func(*args, **(kwargs or {}))
-        args = positional(func, args, kwargs or {})
-        op = func._schema.name
-        self.alive += [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-        tensors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
-        if op in CONVOLUTIONS:
-            self._convolution(op, args, out)
-        elif op in PRODUCTS:
-            self._product(op, args, out)
-        elif op in NORMS and id(args[0]) in self.made:
-            names = [self.names.get(id(tensor)) if isinstance(tensor, Tensor) else None for tensor in args[1:5]]
-            made = self.made[id(args[0])]
-            first = out[0] if isinstance(out, (tuple, list)) else out
-            if names[3] is not None:
-                self.made[id(first)] = _Made(made.weight, (*names, args[7]))
-        elif op in ("aten::add", "aten::add_") and len(tensors) == 2 and tensors[0].shape == tensors[1].shape:
-            for mine, other in ((0, 1), (1, 0)):
-                made = self.made.get(id(tensors[mine]))
-                if made is not None:
-                    site = self.sites[made.weight]
-                    self.sites[made.weight] = Site(site.call, site.operand, site.geometry, self.calls, other, made.norm)
-        elif len(tensors) == 1 and id(tensors[0]) in self.names and isinstance(out, Tensor):
-            self.names[id(out)] = self.names[id(tensors[0])]  # a view of a weight
-        self.calls += 1
+        outs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        self._alive += outs
+        for tensor in outs:  # written in place, it is something else now
+            self._made.pop(id(tensor), None)
+        if read:
+            name, _, site = read
+            self.sites[name] = None if name in self.sites else site
+            self._made[id(out)] = name
+            if x is not None:
+                self.uses[name] = Use(x, out.detach().clone())
+        elif op in NORMS and id(given[0]) in self._made:
+            self._norm(given, outs[0])
+        elif op in VIEWS and id(given[0]) in self._names:
+            self._names[id(out)] = self._names[id(given[0])]
         return out
 
-    def _convolution(self, op: str, args: tuple, out: Tensor) -> None:
-        name, groups = self.names.get(id(args[1])), args[8 if op == "aten::convolution" else 6]
-        if name is None or groups != 1 or args[0].dim() != 4 or (op == "aten::convolution" and args[6]):
+    def _sum(self, given: tuple) -> None:
+        a, b = given[:2]
+        if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or a.shape != b.shape:
             return
-        stride, padding, dilation = (list(values) for values in args[3:6])
-        if op.startswith("multipath"):  # above, below, left, right
-            if padding[0] != padding[1] or padding[2] != padding[3]:
-                return
-            padding = [padding[0], padding[2]]
-        geometry = {"kernel_size": list(args[1].shape[2:]), "stride": stride, "padding": padding, "dilation": dilation}
-        self._site(name, Site(self.calls, 0, geometry), out)
+        for mine, other in ((a, b), (b, a)):
+            name = self._made.get(id(mine))
+            if name is not None and self.sites[name] is not None:
+                self.sites[name] = replace(self.sites[name], summed=True)
+                if name in self.uses:
+                    self.uses[name].other = other.detach().clone()
 
-    def _product(self, op: str, args: tuple, out: Tensor) -> None:
-        x, weight = PRODUCTS[op]
-        name = self.names.get(id(args[weight]))
-        if name is None:
-            return
-        images = op.startswith("multipath") and args[5] == 1
-        one = {"kernel_size": [1, 1], "stride": [1, 1], "padding": [0, 0], "dilation": [1, 1]}
-        self._site(name, Site(self.calls, x, one if images else None), out)
+    def _norm(self, given: tuple, out: Tensor) -> None:
+        name = self._made[id(given[0])]
+        names = [self._names.get(id(tensor)) if isinstance(tensor, Tensor) else None for tensor in given[1:5]]
+        if names[3] is not None and self.sites[name] is not None:
+            self.sites[name] = replace(self.sites[name], norm=(*names, given[7]))
+            self._made[id(out)] = name
 
-    def _site(self, name: str, site: Site, out: Tensor) -> None:
-        if name in self.sites:  # used twice: no one place to rebuild
-            self.sites[name] = None
+    def _read(self, op: str, given: tuple) -> tuple[str, Tensor, Site] | None:
+        """The weight that an operator multiplies by, what it reads, and how."""
+        if op in PRODUCTS:
+            at, weight = PRODUCTS[op]
+            x, images = given[at], op.startswith("multipath") and given[5] == 1
+            partial = op.startswith("multipath") and given[1].size(1) != x.size(given[5])
+            site = None if partial else Site(POINT if images else None)
+        elif op in CONVOLUTIONS and given[0].dim() == 4:
+            weight, x, site = 1, given[0], _convolution(op, given)
         else:
-            self.sites[name] = site
-            self.made[id(out)] = _Made(name)
+            return None
+        name = self._names.get(id(given[weight]))
+        return None if name is None or site is None else (name, x, site)
+
+
+def _convolution(op: str, given: tuple) -> Site | None:
+    stride, padding, dilation = (list(values) for values in given[3:6])
+    if given[8 if op == "aten::convolution" else 6] != 1 or (op == "aten::convolution" and given[6]):
+        return None
+    if op.startswith("multipath"):  # above, below, left, right
+        if padding[0] != padding[1] or padding[2] != padding[3]:
+            return None
+        padding = [padding[0], padding[2]]
+    kernel = list(given[1].shape[2:])
+    return Site({"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation})
 
 
 def find_sites(model: nn.Module, batch: tuple) -> dict[str, Site]:
     """Where weights are multiplied by what they read, by their names; those used in one place of a run."""
-    find = _Find(model)
-    with evaluating(model), torch.enable_grad(), find:
+    follow = _run(model, batch, ())
+    return {name: site for name, site in follow.sites.items() if site is not None}
+
+
+def uses(model: nn.Module, batch: tuple, names: Container[str]) -> dict[str, Use]:
+    """What these weights read and give in a run in evaluation mode."""
+    return _run(model, batch, names).uses
+
+
+def _run(model: nn.Module, batch: tuple, keep: Container[str]) -> _Follow:
+    follow = _Follow(model, keep)
+    with evaluating(model), torch.enable_grad(), follow:
         model(*batch)
-    return {name: site for name, site in find.sites.items() if site is not None}
-
-
-@dataclass
-class _Watch(TorchDispatchMode):
-    """Keeps what operators of a run were given and gave."""
-
-    wanted: set[int]
-    calls: int = 0
-    found: dict[int, tuple[tuple, Any]] = field(default_factory=dict)
-
-    def __post_init__(self):
-        super().__init__()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if self.calls in self.wanted:
-            self.found[self.calls] = tuple(a.detach() if isinstance(a, Tensor) else a for a in args), out.detach()
-        self.calls += 1
-        return out
-
-
-def watched(model: nn.Module, batch: tuple, calls: set[int]) -> dict[int, tuple[tuple, Tensor]]:
-    """Arguments and result of operators of a run in evaluation mode, by their number in it."""
-    watch = _Watch(calls)
-    with evaluating(model), torch.enable_grad(), watch:
-        model(*batch)
-    return watch.found
+    return follow

@@ -19,9 +19,9 @@ class Moments:
     xy: Tensor
 
     @classmethod
-    def none(cls, k: int, o: int) -> "Moments":
-        zeros = torch.zeros
-        return cls(0, zeros(k).double(), zeros(o).double(), zeros(k, k).double(), zeros(k, o).double())
+    def none(cls, k: int, o: int, device: torch.device) -> "Moments":
+        sums = (torch.zeros(shape, dtype=torch.double, device=device) for shape in ((k,), (o,), (k, k), (k, o)))
+        return cls(0, *sums)
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Rows x [n, K], y [n, O]."""
@@ -46,13 +46,13 @@ def places(y: Tensor, count: int, generator: torch.Generator) -> Tensor:
 def patches(x: Tensor, at: Tensor, geometry: dict) -> Tensor:
     """What a convolution reads at these places of its output: rows [N * count, C * k_h * k_w]."""
     columns = F.unfold(x, **geometry)  # [N, C k k, places]
-    return columns.gather(2, at[:, None].expand(-1, columns.size(1), -1)).transpose(1, 2).flatten(0, 1)
+    return columns.gather(2, at.to(x.device)[:, None].expand(-1, columns.size(1), -1)).transpose(1, 2).flatten(0, 1)
 
 
 def outputs(y: Tensor, at: Tensor) -> Tensor:
     """Outputs at these places: rows [N * count, O]."""
     flat = y.flatten(2)
-    return flat.gather(2, at[:, None].expand(-1, flat.size(1), -1)).transpose(1, 2).flatten(0, 1)
+    return flat.gather(2, at.to(y.device)[:, None].expand(-1, flat.size(1), -1)).transpose(1, 2).flatten(0, 1)
 
 
 def sampled(rows: Sequence[Tensor], count: int, generator: torch.Generator) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """A pruned model on disk: an architecture record in JSON and arrays, nothing that is executed when it is read."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from multipath_gcn.files import write_atomically
 from multipath_gcn.prune.cut import cut
@@ -74,8 +75,9 @@ def cut_as_saved(directory: str | PathLike, model: nn.Module) -> None:
         ValueError: as :func:`load_pruned`.
     """
     record = _record(Path(directory))
-    for plan in record["plans"]:
-        cut(model, Plan.from_json(plan))
+    for plan in map(Plan.from_json, record["plans"]):
+        _with_biases(model, plan.kept)
+        cut(model, plan)
     _with_biases(model, record["tensors"])
 
 
@@ -89,13 +91,14 @@ def _record(directory: Path) -> dict[str, Any]:
     return record
 
 
-def _with_biases(model: nn.Module, tensors: dict[str, dict[str, Any]]) -> None:
+def _with_biases(model: nn.Module, names: Iterable[str]) -> None:
     """Compensation may have given a bias to layers that had none."""
-    for name in tensors.keys() - model.state_dict().keys():
+    for name in set(names) - model.state_dict().keys():
         path, _, attribute = name.rpartition(".")
-        layer = model.get_submodule(path)
+        layer = dict(model.named_modules()).get(path)
         if attribute == "bias" and getattr(layer, "bias", "") is None:
-            layer.bias = nn.Parameter(torch.zeros(tensors[name]["shape"]).to(layer.weight))
+            rows = layer.weight.size(1 if isinstance(layer, _ConvTransposeNd) else 0)
+            layer.bias = nn.Parameter(layer.weight.new_zeros(rows))
 
 
 def _array(tensor: Tensor) -> np.ndarray:

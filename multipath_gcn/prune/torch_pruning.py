@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from multipath_gcn.prune.channels import Channels
+from multipath_gcn.prune.evaluation import evaluating
 from multipath_gcn.prune.order import Order
 
 
@@ -33,7 +34,7 @@ class GroupImportance:
         found = self._channels.group(layer)
         if found.name not in self._scores:
             raise ValueError(f"scores must hold {found.name!r}, got {sorted(self._scores)}")
-        units = found.rows[found.weights[layer]][numbers]
+        units = found.rows[layer][numbers]
         return torch.from_numpy(self._scores[found.name][units].astype(np.float32))
 
 
@@ -61,14 +62,17 @@ def by_torch_pruning(
     if not batches:
         raise ValueError("batches must hold an example for Torch-Pruning to trace the model on, got none")
     importance = importance or tp.importance.GroupMagnitudeImportance()
-    graph = tp.DependencyGraph().build_dependency(model, example_inputs=batches[0])
+    with evaluating(model):  # it leaves the model so
+        graph = tp.DependencyGraph().build_dependency(model, example_inputs=batches[0])
     scores = {}
     for group in channels.groups:
-        layer = model.get_submodule(group.layers[0])
+        layer = dict(model.named_modules()).get(group.layers[0])
+        if layer is None:  # a parameter of its own
+            continue
         pruner = graph.get_pruner_of_module(layer)
         if pruner is None or layer not in graph.module2node:
             continue
-        rows = group.rows[group.weights[group.layers[0]]]
+        rows = group.rows[group.layers[0]]
         found = importance(graph.get_pruning_group(layer, pruner.prune_out_channels, idxs=list(range(len(rows)))))
         if found is not None and len(found) == len(rows):
             scores[group.name] = np.full(len(group), np.inf)

@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from multipath_gcn.nn.grouped_conv import GroupedConv2d
+from multipath_gcn.nn.hooks import hooked
+from multipath_gcn.prune.arguments import positional
 from multipath_gcn.prune.evaluation import evaluating
 from multipath_gcn.prune.labels import BLANK, Call, Dim, Event, Labels, Read
 from multipath_gcn.prune.relations import Relations
@@ -38,8 +42,8 @@ class Trace(TorchDispatchMode):
         self.sites: list[tuple[str, int]] = []  # operators with a choice, and among how many
         self._names: dict[int, str] = {}
         self._known: dict[int, tuple[Tensor, Labels]] = {}
-        self._blank: dict[int, Tensor] = {}
         self._path: list[str] = []
+        self._layers = dict(model.named_modules())
         self._modules = {module: name for name, module in model.named_modules()}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             self._own(name, tensor)
@@ -49,7 +53,9 @@ class Trace(TorchDispatchMode):
             return
         self._names[id(tensor)] = name
         first = 1 if tensor.dim() > 2 and tensor.size(0) == 1 else 0
-        last = tensor.dim() if tensor.dim() < 4 and first == 1 else 2  # of a convolution's weight not the places
+        alone = sum(size > 1 for size in tensor.shape) == 1 and tensor.numel() not in tensor.shape[:2]
+        # of a convolution's weight not the places
+        last = tensor.dim() if (tensor.dim() < 4 and first == 1) or alone else 2
         dims = [
             self.relations.own(name, dim, size) if size > 1 and (dim < last) else None
             for dim, size in enumerate(tensor.shape)
@@ -69,12 +75,28 @@ class Trace(TorchDispatchMode):
         """Notes that each filter of ``weight`` reads some of these channels: each may go by itself, see ``cut``."""
         name, rows = self._names.get(id(weight)), self.labels(weight).dims[0]
         names = [name] if name is not None else self._owners(rows)
-        if not names:
-            call.pin(read.ids, "has a weight that is no parameter")
+        if not names or (read.groups and not all(isinstance(self._layer_of(name), _ConvNd) for name in names)):
+            for ids in (read.ids, rows):
+                call.pin(ids, "has a weight that is no parameter of a convolution")
+            return
+        if read.groups and not all(self._may_be_uneven(name) for name in names):
+            for ids in (read.ids, rows):
+                if isinstance(ids, Tensor):
+                    grid = ids.view(read.groups, -1)
+                    self.relations.unite(grid, grid[:1])
         for name in names:
             before = self.reads.setdefault(name, read)
             if before is not read:
                 call.match(before.ids, read.ids)
+
+    def _may_be_uneven(self, name: str) -> bool:
+        """Whether :mod:`.cut_groups` can make it uneven; depthwise weights always stay even."""
+        layer = self._layer_of(name)
+        plain = type(layer) in (nn.Conv2d, GroupedConv2d) and layer.padding_mode == "zeros" and not hooked(layer)
+        return plain or layer.weight.size(1) == 1
+
+    def _layer_of(self, name: str) -> nn.Module | None:
+        return self._layers.get(name.rpartition(".")[0])
 
     def _owners(self, ids: Dim) -> list[str]:
         """The parameters of which a weight was put together."""
@@ -104,7 +126,18 @@ class Trace(TorchDispatchMode):
             for tensor in outs:
                 self._known[id(tensor)] = tensor, Labels.all(tensor, BLANK)
         elif func._schema.name == "aten::expand" or any(self.labels(tensor).told for tensor in given):
-            self._note(Call(func._schema.name, self.where, func, args, kwargs, out, self.relations, self), outs)
+            only = {a.name for a in func._schema.arguments if a.kwarg_only}
+            call = Call(
+                func._schema.name,
+                self.where,
+                func,
+                positional(func, args, kwargs),
+                {name: value for name, value in kwargs.items() if name in only},
+                out,
+                self.relations,
+                self,
+            )
+            self._note(call, outs)
         else:
             for tensor in outs:
                 self._known[id(tensor)] = tensor, Labels.all(tensor)
@@ -156,6 +189,10 @@ class Trace(TorchDispatchMode):
         """Calls the model in evaluation mode, on the path that training takes, and holds its output fast."""
         with evaluating(model), torch.enable_grad(), self._following(), self:
             y = model(*inputs)
+        if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(y)):
+            raise ValueError(
+                f"its output must be a tensor, or tensors in tuples, lists and dicts, got {type(y).__name__}"
+            )
         for leaf in tree_leaves(y):
             if isinstance(leaf, Tensor):
                 for ids in self.labels(leaf).dims:

@@ -48,7 +48,8 @@ def verify(model: nn.Module, plan: Plan, *inputs: Any) -> Verification:
         "random inputs": (model, shaken(inputs, seed=0)),
         "random weights": (_with_random_weights(model), shaken(inputs, seed=1)),
     }
-    return Verification({name: _difference(*pair, plan, name) for name, pair in compared.items()})
+    found = {name: _difference(*pair, plan, name) for name, pair in compared.items()}
+    return Verification({name: difference for name, difference in found.items() if difference is not None})
 
 
 def zeroed(model: nn.Module, plan: Plan) -> nn.Module:
@@ -109,29 +110,57 @@ def _with_random_weights(model: nn.Module) -> nn.Module:
     return copied
 
 
-def _difference(model: nn.Module, inputs: tuple, plan: Plan, name: str) -> float:
+def _difference(model: nn.Module, inputs: tuple, plan: Plan, name: str) -> float | None:
+    """None where the model itself cannot be compared: it refuses random inputs, or gives infinities of them."""
     reference, smaller = zeroed(model, plan), copy.deepcopy(model)
     cut(smaller, plan)
+    given = name == "given inputs"
     try:
-        found = evaluated(smaller, inputs)
+        wanted = _tensors(evaluated(reference, copied(inputs)))
+    except Exception:  # of random numbers where the model wants others; with its own it ran
+        if given:
+            raise
+        return None
+    if not all(y.isfinite().all() for y in wanted):
+        if given:
+            raise CannotPrune(
+                f"the model must give finite values to be compared, got nan or inf on {name}", "the model"
+            )
+        return None
+    try:
+        found = _tensors(evaluated(smaller, copied(inputs)))
     except Exception as error:  # whatever the code of the model raises when a width is not what it was
         where = blame(reference, smaller, plan, inputs)
         raise CannotPrune(f"{where} cannot do without the channels that plan removes: {error}", where) from error
     worst = 0.0
-    for y, wanted in zip(_tensors(found), _tensors(evaluated(reference, inputs)), strict=True):
-        if y.shape != wanted.shape:
+    for y, full in zip(found, wanted, strict=True):
+        if y.shape != full.shape:
             where = blame(reference, smaller, plan, inputs)
-            raise CannotPrune(f"{where} changes the output from {list(wanted.shape)} to {list(y.shape)}", where)
-        if wanted.numel():
-            size = max(1.0, float(wanted.abs().max()))
-            worst = max(worst, float((y - wanted).abs().max()) / size)
-            if not worst <= TOLERANCE.get(wanted.dtype, 1e-5):
-                where = blame(reference, smaller, plan, inputs)
-                raise CannotPrune(
-                    f"{where} computes something else without the channels than with zeros for them: "
-                    f"outputs differ by {worst:.3g} on {name}", where)  # fmt: skip
+            raise CannotPrune(f"{where} changes the output from {list(full.shape)} to {list(y.shape)}", where)
+        difference = _relative(y, full)
+        worst = max(worst, difference)
+        if not difference <= TOLERANCE.get(full.dtype, 1e-5):
+            where = blame(reference, smaller, plan, inputs)
+            raise CannotPrune(
+                f"{where} computes something else without the channels than with zeros for them: "
+                f"outputs differ by {difference:.3g} on {name}", where)  # fmt: skip
     return worst
 
 
+def _relative(y: Tensor, wanted: Tensor) -> float:
+    """Over the largest value, or 1; of numbers that are not floating the part that differs."""
+    if not wanted.numel():
+        return 0.0
+    if not (wanted.is_floating_point() or wanted.is_complex()):
+        return float((y != wanted).double().mean())
+    difference = (y - wanted).abs().max()
+    return float(difference) / max(1.0, float(wanted.abs().max())) if difference.isfinite() else float("inf")
+
+
 def _tensors(y: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
+
+
+def copied(inputs: tuple) -> tuple:
+    """Inputs that a model may write into."""
+    return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)

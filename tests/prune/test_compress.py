@@ -114,7 +114,7 @@ def test_a_model_that_does_not_run_is_refused():
 def test_nan_is_refused():
     model = network()
     model.classifier.weight.data[0, 0] = math.nan
-    rule = "model must have finite parameters, got nan or inf in 'classifier.weight'"
+    rule = "model must have finite parameters and buffers, got nan or inf in 'classifier.weight'"
     untouched(lambda: compress(model, inputs(), Budget(macs=0.5), by_magnitude), model, rule)
 
 

@@ -101,7 +101,7 @@ def test_residual_branches_rebuild_the_error_of_the_shortcut():
     model, batches = residual_network(), data(4, 8, 16)
     channels = find_channels(model, batches[0][0][:2])
     sites = find_sites(model, batches[0])
-    assert any(site.total is not None for site in sites.values())
+    assert any(site.summed for site in sites.values())
     keep = {group.name: max(1, len(group) // 2) for group in channels.groups if len(group.free) == len(group)}
     errors = []
     for shortcut_error in (False, True):

@@ -101,6 +101,11 @@ def test_bad_input_is_named_and_the_trained_run_is_left_alone(options, rule, tra
     assert not list(tmp_path.rglob("result.json"))
 
 
+def test_a_run_must_be_given(monkeypatch, tmp_path):
+    with pytest.raises((ValueError, InstantiationException), match="run must be the directory of a finished run"):
+        app.run(monkeypatch, tmp_path, "task=prune", "budget.macs=0.5")
+
+
 def test_a_directory_without_a_run_is_refused(monkeypatch, tmp_path):
     with pytest.raises((ValueError, InstantiationException), match="directory must hold a finished run"):
         pruned(monkeypatch, tmp_path, tmp_path / "nothing", "budget.macs=0.5")

@@ -37,6 +37,8 @@ def linear(call: Call) -> Labels:
 def _product(call: Call, a: Tensor, b: Tensor) -> Labels:
     left, right = call.labels(a), call.labels(b)
     call.match(left.dims[-1], right.dims[-2 if b.dim() > 1 else -1])
+    if not any(isinstance(ids, Tensor) for ids in (*left.dims, right.dims[-2:][0])):  # a graph's matrix times rows
+        call.trace.note("propagated", right.dims[-1])
     batch: list[Dim] = []
     if a.dim() == 3 and b.dim() == 3:
         batch = [call.match(left.dims[0], right.dims[0])]
@@ -68,7 +70,7 @@ def _convolution(call: Call, x: Labels, weight: Labels, bias: object, transposed
         rows, columns = columns, rows
     if groups == 1:
         call.match(read, columns)
-        call.trace.note("read", columns, call[1])
+        call.trace.note("changed" if transposed else "read", columns, call[1])
     elif transposed:
         for ids in (read, rows, columns):
             call.pin(ids, "is a transposed convolution in groups")
@@ -77,6 +79,8 @@ def _convolution(call: Call, x: Labels, weight: Labels, bias: object, transposed
         m = call[1].size(0) // groups
         call.match(read.repeat_interleave(m) if isinstance(read, Tensor) else read, rows)
     if groups > 1 and not transposed:
+        if call[1].size(1) > 1:
+            call.trace.note("read", read)
         call.trace.read(call, call[1], Read(read, call[0].size(channel_dim), groups))
     call.trace.note("produced" if call[1].size(1) > 1 or groups == 1 else "depthwise", rows, call[1])
     _bias(call, bias, rows)

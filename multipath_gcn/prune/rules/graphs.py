@@ -16,6 +16,8 @@ def scatter(call: Call) -> Labels:
     labels = call.labels(source)
     dim %= len(labels.dims)
     call.pin(labels.dims[dim], "adds channels up by their numbers")
+    for ids in labels.dims:
+        call.trace.note("propagated", ids)
     dims = zip(into.dims, labels.dims, strict=True)
     return Labels(tuple(None if i == dim else call.match(a, b) for i, (a, b) in enumerate(dims)))
 
@@ -34,6 +36,8 @@ def propagate(call: Call) -> list[Labels]:
     bias = {"multipath_gcn::propagate_activated": 9, "multipath_gcn::activate": 1}.get(call.op)
     if bias is not None and isinstance(call[bias], Tensor):
         call.match(x.dims[1], call.labels(call[bias]).dims[0])
+    if call.op != "multipath_gcn::activate":
+        call.trace.note("propagated" if "extreme" not in call.op else "changed", x.dims[1])
     if bias is not None and call[bias + 1]:
         call.trace.note("rectified", x.dims[1])
     outs = [leaf for leaf in tree_leaves(call.out) if isinstance(leaf, Tensor)]

@@ -23,6 +23,7 @@ def move(call: Call) -> list[Labels]:
         if all(call.labels(tensor).ids(dim) is None for tensor in tensors):
             continue
         numbered = tree_map(partial(_numbers, call, dim), call.args)
+        numbered = tree_map(lambda leaf: leaf.cpu() if isinstance(leaf, Tensor) else leaf, numbered)
         moved = numbered[0].reshape(numbered[1]) if _splits(call) else call.function(*numbered, **call.kwargs)
         for labels, numbers in zip(
             found, (leaf for leaf in tree_leaves(moved) if isinstance(leaf, Tensor)), strict=True

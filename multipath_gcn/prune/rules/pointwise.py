@@ -10,6 +10,8 @@ from multipath_gcn.prune.labels import BLANK, Call, Labels
 from multipath_gcn.prune.rules.registry import rule
 
 RECTIFY = ("aten::relu", "aten::relu_")
+SCALE = ("aten::mul", "aten::mul_", "aten::div", "aten::div_")
+LINEAR = ("aten::add", "aten::add_", "aten::sub", "aten::sub_", "aten::copy_", "multipath_gcn::combine")
 
 
 @rule(
@@ -22,11 +24,21 @@ def pointwise(call: Call) -> Labels:
     dims = []
     for dim in range(-len(shape), 0):
         meeting = [call.labels(tensor).dims[dim] for tensor in tensors if tensor.dim() >= -dim and tensor.size(dim) > 1]
-        dims.append(reduce(call.match, meeting, BLANK))
-    if call.op in RECTIFY:
-        for ids in dims:
-            call.trace.note("rectified", ids)
+        ids = reduce(call.match, meeting, BLANK)
+        dims.append(ids)
+        call.trace.note(_happens(call, len(tensors), sum(isinstance(dim, Tensor) for dim in meeting)), ids)
     return Labels(tuple(dims))
+
+
+def _happens(call: Call, operands: int, with_channels: int) -> str:
+    """What an operator of so many operands, of which some have channels, does to them."""
+    if call.op in RECTIFY:
+        return "rectified"
+    if call.op in LINEAR and operands > 1:
+        return "added"
+    if call.op in SCALE and operands > 1 and with_channels == 1:
+        return "propagated"  # all channels alike, as by the weight of an edge
+    return "changed"
 
 
 @rule(
@@ -66,6 +78,8 @@ def norm_over_channels(call: Call) -> list[Labels]:
             for i, dim in enumerate(dims):
                 if parameter.size(i) > 1:
                     call.match(x.dims[dim], call.labels(parameter).dims[i])
+    for dim in dims:
+        call.trace.note("changed", x.dims[dim])
     if not statistics:
         for dim in dims:
             call.pin(x.dims[dim], "normalises over channels: those that remain would change")
@@ -81,6 +95,7 @@ def glu(call: Call) -> Labels:
         return x
     first, second = ids.chunk(2)
     call.relations.unite(first, second)
+    call.trace.note("changed", first)
     dims = list(x.dims)
     dims[dim] = first
     return Labels(tuple(dims))

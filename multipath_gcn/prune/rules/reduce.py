@@ -11,7 +11,8 @@ from multipath_gcn.prune.rules.registry import rule
       "any", "all", "argmax", "argmin", "logsumexp", "median", "std_mean")  # fmt: skip
 def reduce(call: Call) -> list[Labels]:
     x = call[0]
-    given = call[2] if call.op == "aten::linalg_vector_norm" else call[1]
+    named = any(argument.name == "dim" for argument in call.function._schema.arguments)
+    given = call.named("dim") if named else None
     dims = range(x.dim()) if given is None or given == [] else given if isinstance(given, (list, tuple)) else [given]
     dims = {dim % x.dim() for dim in dims}
     labels = call.labels(x)
@@ -27,8 +28,7 @@ def reduce(call: Call) -> list[Labels]:
 @rule("softmax", "_softmax", "_log_softmax", "log_softmax", "cumsum", "cumprod", "sort", "topk", "_safe_softmax")
 def along(call: Call) -> list[Labels]:
     labels = call.labels(call[0])
-    dim = call[1] if call.op not in ("aten::sort", "aten::topk") else -1
-    call.pin(labels.dims[dim], "reads all channels: what it gives depends on their number")
+    call.pin(labels.dims[call.named("dim")], "reads all channels: what it gives depends on their number")
     return [labels] * len([leaf for leaf in tree_leaves(call.out) if isinstance(leaf, Tensor)])
 
 

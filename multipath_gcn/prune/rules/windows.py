@@ -14,6 +14,7 @@ def channel_transform(call: Call) -> Labels:
         call.match(x.dims[dim], columns)
         call.trace.note("read", columns, call[1])
     else:
+        call.trace.note("read", x.dims[dim])
         call.trace.read(call, call[1], Read(x.dims[dim], call[0].size(dim), None))
     call.trace.note("produced", rows, call[1])
     _bias(call, call[2], rows)
