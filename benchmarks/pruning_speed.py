@@ -114,8 +114,8 @@ def main() -> None:
     facts = {"command": command} | timing.describe(timing.Clock(torch.device("cpu")))
     lines = ["# Half of the multiply-adds", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
     lines += [
-        f"ResNet50: channels found in {plans['find_channels']:.1f} s, a plan verified in {plans['verify']:.1f} s, largest "
-        f"difference {plans['difference']:.1e}. LASSO path of VGG16, 512 images: {path['seconds']:.0f} s, "
+        f"ResNet50: channels found in {plans['find_channels']:.1f} s, a plan verified in {plans['verify']:.1f} s, "
+        f"largest difference {plans['difference']:.1e}. LASSO path of VGG16, 512 images: {path['seconds']:.0f} s, "
         f"{path['peak_gib']:.2f} GiB at the peak, of which {path['before_gib']:.2f} before it.",
         "",
         "Share: part of the time saved over part of the multiply-adds saved.",

@@ -19,8 +19,8 @@ from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.readers import Reader, readers
 from multipath_gcn.prune.shift import bias_of, shift_output, with_new_biases
 from multipath_gcn.prune.sites import Site, find_sites, uses
-from multipath_gcn.prune.verify import copied
 from multipath_gcn.prune.statistics import Moments, outputs, patches, places, sampled
+from multipath_gcn.prune.verify import copied
 
 SELECTIONS = ("lasso", "l1", "random")
 
