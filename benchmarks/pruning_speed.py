@@ -110,7 +110,6 @@ def main() -> None:
         table.writeheader()
         table.writerows(rows)
     command = " ".join(["pruning_speed.py", *sys.argv[1:]])
-    command = " ".join(["pruning_speed.py", *sys.argv[1:]])
     facts = {"command": command} | timing.describe(timing.Clock(torch.device("cpu")))
     lines = ["# Half of the multiply-adds", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
     lines += [
