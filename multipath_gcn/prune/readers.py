@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from multipath_gcn.prune.channels import ChannelGroup, Channels
+from multipath_gcn.prune.labels import Read
 
 
 class Reader:
@@ -110,14 +111,18 @@ def _paired(rows: list, at: list, other_rows: list, other: list) -> tuple[list[i
 
 
 def _partial(
-    model: nn.Module, name: str, read, classes: np.ndarray, number: dict[int, int]
+    model: nn.Module, name: str, read: Read, classes: np.ndarray, number: dict[int, int]
 ) -> list[tuple[Tensor, Tensor]]:
-    weight = model.get_parameter(name)
-    out, k = weight.shape[:2]
+    channel = channels_read(model, name, read)
+    unit = np.array([number.get(int(c), -1) for c in classes])[channel]
+    return [tuple(map(torch.from_numpy, np.nonzero(unit == u))) for u in range(len(number))]
+
+
+def channels_read(model: nn.Module, weight: str, read: Read) -> np.ndarray:
+    """The numbers of the input channels that the columns of every filter lie on [O, K]."""
+    out, k = model.get_parameter(weight).shape[:2]
     if read.groups:
         start = np.arange(out) // (out // read.groups) * k
     else:
-        start = model.get_submodule(name.rpartition(".")[0]).windows.start
-    channel = (start[:, None] + np.arange(k)) % read.channels  # [O, K]
-    unit = np.array([number.get(int(c), -1) for c in classes])[channel]
-    return [tuple(map(torch.from_numpy, np.nonzero(unit == u))) for u in range(len(number))]
+        start = model.get_submodule(weight.rpartition(".")[0]).windows.start
+    return (start[:, None] + np.arange(k)) % read.channels

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from multipath_gcn.prune.channels import ChannelGroup, Channels
 from multipath_gcn.prune.labels import Event
 from multipath_gcn.prune.moments import rectified
+from multipath_gcn.prune.readers import channels_read
 
 Moments = tuple[np.ndarray, np.ndarray]
 
@@ -114,13 +115,8 @@ class _Signals:
         read = self.channels.reads.get(name)
         if read is None:
             return weight, self._moments_at(self.channels.columns_of(name))
-        out, k = weight.shape[:2]
-        if read.groups:
-            start = np.arange(out) // (out // read.groups) * k
-        else:
-            start = self.model.get_submodule(name.rpartition(".")[0]).windows.start
-        dense = np.zeros((out, read.channels, weight.shape[2]))
-        at = (start[:, None] + np.arange(k)) % read.channels
+        dense = np.zeros((len(weight), read.channels, weight.shape[2]))
+        at = channels_read(self.model, name, read)
         np.put_along_axis(dense, at[..., None].repeat(weight.shape[2], 2), weight, 1)
         return dense, self._moments_at(
             None if not isinstance(read.ids, Tensor) else self.channels.label[read.ids.numpy()]
