@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch._C import _len_torch_dispatch_stack
 
 from multipath_gcn.graph import Graph
 from multipath_gcn.ops.activate import arguments, gradients
@@ -21,7 +22,8 @@ TILE = 2**20  # values of which what lies between two steps is held, where one n
 
 def is_worth_it(graph: Graph, x: Tensor) -> bool:
     plain = x.device.type == "cpu" and x.dim() == 2 and type(x) is Tensor and not torch.compiler.is_compiling()
-    return plain and x.numel() >= LEAST and graph.rank is None and not graph.requires_grad
+    watched = _len_torch_dispatch_stack() > 0  # who counts or traces operators is shown those that have a meaning
+    return plain and not watched and x.numel() >= LEAST and graph.rank is None and not graph.requires_grad
 
 
 def propagate_large(matrix: Graph, x: Tensor) -> Tensor:
