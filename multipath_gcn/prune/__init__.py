@@ -4,9 +4,11 @@ from multipath_gcn.prune.budget import Budget, Cost, cost
 from multipath_gcn.prune.channels import ChannelGroup, Channels
 from multipath_gcn.prune.compress import Method, Pruned, compress
 from multipath_gcn.prune.cut import cut
+from multipath_gcn.prune.cut_paths import plan_paths
 from multipath_gcn.prune.errors import CannotPrune
 from multipath_gcn.prune.find import find_channels
 from multipath_gcn.prune.lasso import LassoReconstruction, Reconstruction, reconstruct
+from multipath_gcn.prune.layers import LayerChange, layer_changes
 from multipath_gcn.prune.magnitude import by_chance, by_magnitude, by_norm_scale, magnitude, norm_scale
 from multipath_gcn.prune.order import Order
 from multipath_gcn.prune.plan import Plan
@@ -25,6 +27,7 @@ __all__ = [
     "Cost",
     "GroupImportance",
     "LassoReconstruction",
+    "LayerChange",
     "Method",
     "Order",
     "Plan",
@@ -41,9 +44,11 @@ __all__ = [
     "cut",
     "cut_as_saved",
     "find_channels",
+    "layer_changes",
     "load_pruned",
     "magnitude",
     "norm_scale",
+    "plan_paths",
     "reconstruct",
     "reestimate_norms",
     "resizes",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from multipath_gcn.prune.cut_groups import cut_groups
+from multipath_gcn.prune.cut_paths import check_paths, cut_paths
 from multipath_gcn.prune.cut_windows import cut_windows
 from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.resize import resize
@@ -21,6 +22,7 @@ def cut(model: nn.Module, plan: Plan) -> None:
         ValueError: for a plan of another model.
     """
     _check(model, plan)
+    check_paths(model, plan)
     with _whole_or_not_at_all(model), torch.no_grad():
         changed: set[nn.Module] = set()
         done = {name: cut_windows(model, name, plan) for name in plan.windowed}
@@ -39,6 +41,7 @@ def cut(model: nn.Module, plan: Plan) -> None:
         for module in reversed(list(model.modules())):  # children before their parents
             if module in changed or any(part in changed for part in module.modules()):
                 resize(module)
+        cut_paths(model, plan)
 
 
 def selected(tensor: Tensor, dims: dict[int, list[int]]) -> Tensor:

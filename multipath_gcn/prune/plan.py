@@ -14,12 +14,14 @@ class Plan:
         grouped: for every weight of a grouped convolution of which something goes, the input channels that stay (of all
             ``channels``), and its groups.
         windowed: the same for every weight whose filters read windows of channels.
+        paths: the numbers of whole paths that go, by the name of their :class:`~multipath_gcn.nn.MultiPathGCN`.
     """
 
     removed: dict[str, list[int]]
     kept: dict[str, dict[int, list[int]]]
     grouped: dict[str, dict[str, Any]] = field(default_factory=dict)
     windowed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    paths: dict[str, list[int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -28,7 +30,7 @@ class Plan:
     def from_json(cls, record: dict[str, Any]) -> "Plan":
         """Reads what :meth:`to_json` gave, through JSON, whose keys are strings."""
         kept = {name: {int(dim): list(at) for dim, at in dims.items()} for name, dims in record["kept"].items()}
-        return cls(record["removed"], kept, record["grouped"], record["windowed"])
+        return cls(record["removed"], kept, record["grouped"], record["windowed"], record.get("paths", {}))
 
     @property
     def count(self) -> int:

@@ -1,5 +1,6 @@
 """A pruned model on disk: an architecture record in JSON and arrays, nothing that is executed when it is read."""
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
 from os import PathLike
@@ -57,14 +58,17 @@ def load_pruned(directory: str | PathLike, model: nn.Module) -> nn.Module:
         ValueError: for a directory without the two files, another format, or a model that is not the one.
     """
     directory = Path(directory)
-    cut_as_saved(directory, model)
     record = _record(directory)
+    trial = copy.deepcopy(model)  # a model that is not the one is left as it was
+    cut_as_saved(directory, trial)
     with np.load(directory / WEIGHTS, allow_pickle=False) as arrays:
         state = {name: _tensor(arrays[name], told["dtype"]) for name, told in record["tensors"].items()}
     try:
-        model.load_state_dict(state)
+        trial.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"model must be the one that was saved in {directory}: {error}") from error
+    cut_as_saved(directory, model)
+    model.load_state_dict(state)
     return model
 
 

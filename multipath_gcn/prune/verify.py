@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from multipath_gcn.prune.blame import blame
 from multipath_gcn.prune.cut import cut
+from multipath_gcn.prune.cut_paths import silence_paths
 from multipath_gcn.prune.errors import CannotPrune
 from multipath_gcn.prune.evaluation import evaluated
 from multipath_gcn.prune.plan import Plan
@@ -69,6 +70,7 @@ def zeroed(model: nn.Module, plan: Plan) -> nn.Module:
             start = torch.from_numpy(windows.start.copy())[:, None] + torch.arange(windows.width)
             gone = ~torch.isin(start % windows.in_channels, torch.tensor(read["channels"]))
             known[name][gone.to(known[name].device)] = 0
+    silence_paths(copied, plan)
     return copied
 
 

@@ -81,3 +81,15 @@ def test_nothing_is_executed_and_what_is_wrong_is_named(tmp_path):
     (tmp_path / "architecture.json").write_text(json.dumps(record | {"format": 99}))
     with pytest.raises(ValueError, match=r"architecture.json must be of format 1, got 99"):
         load_pruned(tmp_path, model)
+
+
+def test_a_model_that_is_not_the_one_is_left_as_it_was(tmp_path):
+    model, x = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)), torch.randn(3, 4)
+    plan = pruned(model, (x,))
+    save_pruned(tmp_path, model, plan)
+    other = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2), torch.nn.Linear(2, 2))
+    before = other.state_dict()
+    with pytest.raises(ValueError, match="model must be the one that was saved"):
+        load_pruned(tmp_path, other)
+    assert all(value is not None and value.shape == before[name].shape for name, value in other.state_dict().items())
+    assert other(x).shape == (3, 2) and other[0].out_features == 8
