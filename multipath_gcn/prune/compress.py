@@ -1,6 +1,6 @@
 """A model within a budget: found, planned, proven, compensated, counted again."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,12 @@ from multipath_gcn.prune.verify import Verification, verify
 
 
 class Method(Protocol):
-    """What decides which channels go: levels from 0, nothing, to ``len``, as much as it can."""
+    """What decides which channels go: levels from 0, nothing, to ``len``, as much as it can.
+
+    ``left_alone`` says which channels it does not judge, and why.
+    """
+
+    left_alone: Sequence[str]
 
     def __len__(self) -> int: ...
 
@@ -91,5 +96,5 @@ def compress(
         reestimate_norms(smaller, batches)
     return Pruned(
         smaller, plan, found.before, after, budget.limits, budget.achieved(found.before, after), verification,
-        channels.reasons_held() + [f"moments of {name!r} are not known" for name in getattr(chosen, "unknown", ())],
+        channels.reasons_held() + list(chosen.left_alone),
     )  # fmt: skip

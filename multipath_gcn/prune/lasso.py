@@ -122,6 +122,8 @@ class LassoReconstruction:
         options: those of :class:`Reconstruction`.
     """
 
+    left_alone = ()
+
     def __init__(
         self,
         model: nn.Module,

@@ -26,6 +26,8 @@ class Order:
     Level n removes the first n of them, but at least one channel of every group stays.
     """
 
+    left_alone = ()
+
     def __init__(self, channels: Channels, scores: Mapping[str, np.ndarray], scope: str = "global", round_to: int = 1):
         if scope not in SCOPES:
             raise ValueError(f"scope must be one of {list(SCOPES)}, got {scope!r}")

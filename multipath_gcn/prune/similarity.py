@@ -1,8 +1,9 @@
 """Channels that carry the same: one of each cluster stays, and what reads the others reads it."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from scipy.spatial.distance import squareform
 from torch import Tensor, nn
 
 from multipath_gcn.prune.channels import ChannelGroup, Channels
+from multipath_gcn.prune.measured import measured
 from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.readers import Reader, readers
 from multipath_gcn.prune.shift import shift_output, with_new_biases
@@ -18,6 +20,7 @@ from multipath_gcn.prune.signals import Moments, signals
 
 METRICS = ("affine", "euclidean", "independent")
 RIDGE = 1e-9  # over the mean variance, where covariances are solved for
+MOMENTS = ("weights", "data")
 LINKAGES = ("complete", "average")
 
 
@@ -50,7 +53,9 @@ class Similarity:
     <https://arxiv.org/abs/1908.02620>`_; what that paper leaves open is worked out here.
 
     Channels are random variables :math:`R_i` where the next layer reads them, of which batch norms and filters say mean
-    and covariance (see :mod:`~multipath_gcn.prune.signals`). Their squared distance, as the next layer sees it, is
+    and covariance (see :mod:`~multipath_gcn.prune.signals`); they take the model's input for white noise, which bags of
+    words are not, and ``moments="data"`` counts them on ``batches`` instead. Their squared distance, as the next layer
+    sees it, is
 
     .. math::
         D_{ij} = \min \big( \|W_i\|^2 \, \mathrm{Var}(R_i), \; \|W_j\|^2 \, \mathrm{Var}(R_j) \big)
@@ -70,46 +75,56 @@ class Similarity:
     Args:
         model: is not changed.
         channels: of the model.
-        batches: not used: weights say it all.
+        batches: of what ``forward`` takes, without labels; not used for moments of weights.
         metric: ``"affine"``; ``"euclidean"``, :math:`E[(R_i - R_j)^2]` times the smaller :math:`\|W\|^2`; or
             ``"independent"``, that with no correlation, which is little more than a magnitude.
         linkage: ``"complete"``, where every pair in a cluster lies within the threshold, or ``"average"``.
-        smoothness: the correlation of neighbouring places that covariances are computed with.
+        smoothness: the correlation of neighbouring places that covariances of weights are computed with.
+        moments: ``"weights"``, data-free, or ``"data"``; channels of which no layer reads all keep those of weights.
         round_to: channels that are left are a multiple of this.
 
     Raises:
-        ValueError: for an unknown metric or linkage, or a model without channels whose moments are known.
+        ValueError: for an unknown metric, linkage or moments, moments of data without data, or a model without channels
+            whose moments are known.
     """
 
     def __init__(
         self,
         model: nn.Module,
         channels: Channels,
-        batches: object = None,
+        batches: Sequence[tuple[Any, ...]] | None = None,
         round_to: int = 1,
         metric: str = "affine",
         linkage: str = "complete",
         smoothness: float = 0.7,
+        moments: str = "weights",
     ):
         if metric not in METRICS:
             raise ValueError(f"metric must be one of {list(METRICS)}, got {metric!r}")
         if linkage not in LINKAGES:
             raise ValueError(f"linkage must be one of {list(LINKAGES)}, got {linkage!r}")
+        if moments not in MOMENTS:
+            raise ValueError(f"moments must be one of {list(MOMENTS)}, got {moments!r}")
+        if moments == "data" and not batches:
+            raise ValueError("batches must hold calibration data for moments='data', got none")
         self.channels, self.round_to = channels, round_to
-        self.unknown: list[str] = []  # groups whose moments weights do not say
+        self.left_alone: list[str] = []
         self.trees: list[_Tree] = []
         known = signals(model, channels, smoothness)
+        if moments == "data":
+            known |= measured(model, channels, list(batches))
         for group in channels.groups:
             if len(group.free) > 1:
-                moments = known[group.name]
-                if moments is None:
-                    self.unknown.append(group.name)
+                found = known[group.name]
+                if found is None:
+                    self.left_alone.append(f"moments of {group.name!r} are not known")
                 else:
-                    self.trees.append(_tree(group, moments, readers(model, channels, group), metric, linkage))
+                    self.trees.append(_tree(group, found, readers(model, channels, group), metric, linkage))
         if not self.trees:
             raise ValueError(
                 "model must have channels whose mean and deviation its weights say, "
-                f"got none of {[group.name for group in channels.groups]}"
+                f"got none of {[group.name for group in channels.groups]}: "
+                + "; ".join([*self.left_alone, *channels.reasons_held()])
             )
         self.heights = np.sort(np.concatenate([tree.merges[:, 2] for tree in self.trees]))
 
