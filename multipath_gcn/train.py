@@ -22,10 +22,11 @@ from multipath_gcn.fit import Progress, fit
 from multipath_gcn.machine import describe
 from multipath_gcn.models import count_parameters
 from multipath_gcn.progress import training_progress
-from multipath_gcn.report import plot_run
+from multipath_gcn.report import layer_table, plot_channels, plot_run
 from multipath_gcn.run_directory import claim, config_id, read_result
 from multipath_gcn.settings import check
 from multipath_gcn.tasks import PruneTask
+from multipath_gcn.trained import name_of
 
 OmegaConf.register_new_resolver("config_id", lambda *, _root_: config_id(_root_), replace=True)
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def main(cfg: DictConfig) -> float:
     result = read_result(directory)
     if result is None:
         choices = hydra_config.runtime.choices
-        result = train(cfg, directory, {"model": choices.model, "config": config_id(cfg)})
+        model = f"{name_of(cfg.run)} {choices.prune}" if choices.task == "prune" else choices.model
+        result = train(cfg, directory, {"model": model, "config": config_id(cfg)})
     else:
         log.info("complete already: %s", directory)
     if cfg.metric not in result:
@@ -118,7 +120,10 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         "host": describe(fabric.device),
     }
     if isinstance(task, PruneTask):
-        result["pruning"] = task.facts
+        layers = task.facts["layers"]
+        result["pruning"] = {name: value for name, value in task.facts.items() if name != "layers"}
+        write_atomically(directory / "layers.md", lambda file: file.write(layer_table(layers).encode()))
+        plot_channels(layers, directory / "layers.png")
     plot_run(directory)
     write_atomically(directory / "model.pt", lambda file: torch.save(progress.best_weights, file))
     write_atomically(directory / "result.json", lambda file: file.write(json.dumps(result, indent=1).encode()))

@@ -50,16 +50,30 @@ def dataset_of(directory: str | PathLike | None) -> Any:
     Raises:
         ValueError: for a directory that holds no finished run, or None.
     """
-    if directory is None:
-        raise ValueError("run must be the directory of a finished run for task=prune, got null")
-    config = _config(Path(directory))
-    return instantiate(config.data)
+    return instantiate(_config(_given(directory)).data)
+
+
+def name_of(directory: str | PathLike | None) -> str:
+    """What reports call the network of a finished run.
+
+    Raises:
+        ValueError: as :func:`dataset_of`.
+    """
+    directory = _given(directory)
+    _config(directory)
+    return json.loads((directory / "result.json").read_bytes())["model"]
 
 
 def task_of(dataset: Any, directory: str | PathLike, device: Any = "cpu") -> Any:
     """The task of a finished run, for its data set; of a pruning, that of the network that was pruned."""
     task = instantiate(_config(Path(directory)).task)
     return task.keywords["task"](dataset, device=device) if "method" in task.keywords else task(dataset, device=device)
+
+
+def _given(directory: str | PathLike | None) -> Path:
+    if directory is None:
+        raise ValueError("run must be the directory of a finished run for task=prune, got null")
+    return Path(directory)
 
 
 def _config(directory: Path) -> DictConfig:

@@ -29,7 +29,7 @@ ALLOWED = {
     "machine": set(),
     "settings": set(),
     "progress": set(),
-    "train": {*ORDER, *FREE, *LEAVES},
+    "train": {*ORDER, *FREE, *LEAVES, "trained"},
     "trained": {"prune"},  # what is instantiated is named by a configuration
     "cli": {"train"},
     "__main__": {"cli"},

@@ -12,6 +12,7 @@ from . import plots, text
 from .compare import add_differences
 from .runs import read_runs
 from .table import summarise
+from .trade_off import plot_pruning, pruning_markdown, pruning_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +71,11 @@ def _report(args: argparse.Namespace, console: Console) -> int:
         plots.curves(table, runs, out / "curves.png")
         plots.parameters(table, out / "parameters.png")
         content = text.markdown(table, problems, ["curves.png", "parameters.png"])
+        pruned = pruning_table(runs)
+        if not pruned.empty:
+            pruned.to_csv(out / "pruning.csv", index=False)
+            pictures = plot_pruning(pruned, out)
+            content += f"\n{pruning_markdown(pruned)}\n" + "".join(f"![pruning]({name})\n" for name in pictures)
         (out / "report.md").write_text(content, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ValueError(f"--out ({out}) must be a writable folder: {error.strerror or error}") from error

@@ -49,8 +49,19 @@ FIELDS: dict[str, Rule] = {
 }
 
 
+PRUNING: dict[str, Rule] = {
+    **{f"pruning.{when}.{name}": COUNT for when in ("before", "after") for name in ("macs", "parameters")},
+    **{f"pruning.{when}.latency": NUMBER for when in ("before", "after")},
+    **{f"pruning.scores.{name}.test": SCORE for name in ("before", "straight")},
+}
+REESTIMATED = "pruning.scores.reestimated.test"
+
+
 def read_result(path: Path) -> dict[str, Any]:
-    """The fields above of a `result.json`, by dotted name; `ValueError` says which one is missing or wrong."""
+    """The fields above of a `result.json`, by dotted name; `ValueError` says which one is missing or wrong.
+
+    Those of a pruning where there was one, and its scores with norms counted again where they were.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
@@ -59,7 +70,13 @@ def read_result(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path.name} is not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} must hold a JSON object, got {reprlib.repr(content)}")
-    return {name: _field({"label": "", **content}, name, *rule) for name, rule in FIELDS.items()}
+    fields = FIELDS
+    if "pruning" in content:
+        told = content["pruning"]
+        scores = told.get("scores") if isinstance(told, dict) else None
+        reestimated = isinstance(scores, dict) and "reestimated" in scores
+        fields = FIELDS | PRUNING | ({REESTIMATED: SCORE} if reestimated else {})
+    return {name: _field({"label": "", **content}, name, *rule) for name, rule in fields.items()}
 
 
 def _field(content: dict[str, Any], name: str, rule: str, holds: Callable[[Any], bool]) -> Any:

@@ -37,7 +37,7 @@ def curves(table: pd.DataFrame, runs: Sequence[Run], path: Path) -> None:
         found = [(row, by_row.get(tuple(getattr(row, part) for part in KEY))) for row in rows.itertuples()]
         found = [(row, curves) for row, curves in found if curves][:MOST_CURVES]
         spans = [_draw_curve(ax, row, curves, min(0.18, 0.9 / len(found))) for row, curves in found]
-        ax.set(xlabel="epoch", ylabel=f"validation {_metric(rows)} (%)")
+        ax.set(xlabel="epoch", ylabel=f"validation {metric_name(rows['metric'].iloc[0])} (%)")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         if not found:
             ax.text(0.5, 0.5, "no readable history", transform=ax.transAxes, ha="center", va="center", color="0.4")
@@ -90,7 +90,7 @@ def parameters(table: pd.DataFrame, path: Path) -> None:
         margin = 0.15 * (high.max() - low.min()) or 1.0
         ax.set_ylim(low.min() - margin, high.max() + margin)
         _parameter_axis(ax, rows["parameters"].min(), rows["parameters"].max())
-        ax.set(xlabel="parameters", ylabel=f"test {_metric(rows)} (%)")
+        ax.set(xlabel="parameters", ylabel=f"test {metric_name(rows['metric'].iloc[0])} (%)")
         points.append(list(zip(rows["parameters"], rows["test_mean"], deviations, shifts, strict=True)))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -129,7 +129,7 @@ def _side_by_side(counts: Sequence[int], step: float = 10.0) -> list[float]:
 def _panels(table: pd.DataFrame, note: str, legend_columns: int = 0) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     table = table.assign(name=names(table))
     order = list(dict.fromkeys(table["name"]))
-    table["style"] = [_style(order.index(name)) for name in table["name"]]
+    table["style"] = [style(order.index(name)) for name in table["name"]]
     groups = [rows for _, rows in table.groupby(["data", "metric"], sort=False)]
     most = max(map(len, groups))
     columns = min(3 if most <= 6 else 2, len(groups))
@@ -144,20 +144,25 @@ def _panels(table: pd.DataFrame, note: str, legend_columns: int = 0) -> tuple[Fi
     panels = list(zip(axes[: len(groups)], groups, strict=True))
     for ax, rows in panels:
         ax.set_title(rows["data"].iloc[0], fontsize=10)
-        ax.grid(color="0.9", linewidth=0.6)
-        ax.set_axisbelow(True)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=8)
+        plain(ax)
     figure.supxlabel(note, fontsize=7, color="0.35")
     return figure, panels
 
 
-def _style(index: int) -> tuple:
+def plain(ax: Axes) -> None:
+    """The style of every panel: a light grid, no box."""
+    ax.grid(color="0.9", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=8)
+
+
+def style(index: int) -> tuple:
+    """Colour, marker and dash of the line of that number."""
     return COLOURS[index % 7], MARKERS[index % 7], DASHES[index // 7 % 3]
 
 
-def _metric(rows: pd.DataFrame) -> str:
-    name = rows["metric"].iloc[0]
+def metric_name(name: str) -> str:
     return {"acc": "accuracy", "rocauc": "ROC-AUC"}.get(name, name)
 
 

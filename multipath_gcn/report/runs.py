@@ -7,6 +7,19 @@ from pathlib import Path
 
 from .files import read_curve, read_result
 
+COSTS = ("macs", "parameters", "latency")
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What a run that pruned left, as parts of what there was, its milliseconds, and test scores by moment."""
+
+    macs: float
+    parameters: float
+    ms_before: float
+    ms: float
+    scores: dict[str, float]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -29,6 +42,7 @@ class Run:
     peak_mib: float
     hardware: str
     curve: tuple[float, ...] | None
+    pruning: Pruning | None = None
 
 
 @dataclass(frozen=True)
@@ -96,9 +110,19 @@ def _read_run(path: Path) -> tuple[Run | None, Problem | None]:
         problem = Problem("no curve", path, str(error))
     if fields.pop("synthetic") and "synthetic" not in fields["data"].lower():
         fields["data"] += " (synthetic)"
+    pruned = {name: fields.pop(name) for name in list(fields) if name.startswith("pruning.")}
     flat = {"paper.test": "paper_test", "paper.epoch": "paper_epoch"}
     fields = {flat.get(name, name.split(".")[-1]): value for name, value in fields.items()}
-    return Run(path=path, curve=curve, **fields), problem
+    return Run(path=path, curve=curve, pruning=_pruning(pruned), **fields), problem
+
+
+def _pruning(fields: dict[str, float]) -> Pruning | None:
+    if not fields:
+        return None
+    before, after = ({name: fields[f"pruning.{when}.{name}"] for name in COSTS} for when in ("before", "after"))
+    scores = {name.split(".")[2]: value for name, value in fields.items() if name.startswith("pruning.scores.")}
+    macs, parameters = (after[name] / before[name] for name in ("macs", "parameters"))
+    return Pruning(macs, parameters, before["latency"], after["latency"], scores)
 
 
 def _curve(path: Path, best_epoch: int) -> tuple[float, ...]:

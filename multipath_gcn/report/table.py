@@ -7,13 +7,14 @@ import pandas as pd
 
 from .runs import Run
 
-# A config fixes metric and parameters; should they differ all the same, the rows stay apart.
-KEY = ["data", "model", "label", "config", "metric", "parameters"]
+# A config fixes the metric; should it differ all the same, the rows stay apart. It fixes parameters but for pruning,
+# which leaves another number for every seed.
+KEY = ["data", "model", "label", "config", "metric"]
 
 
 def per_seed(runs: Sequence[Run]) -> pd.DataFrame:
     """One line per run."""
-    frame = pd.DataFrame([asdict(run) for run in runs]).drop(columns=["path", "curve"])
+    frame = pd.DataFrame([asdict(run) for run in runs]).drop(columns=["path", "curve", "pruning"])
     scores = ["valid", "test", "paper_test"]
     frame[scores] = 100.0 * frame[scores].astype(float)
     return frame
@@ -22,13 +23,15 @@ def per_seed(runs: Sequence[Run]) -> pd.DataFrame:
 def summarise(runs: Sequence[Run], protocol: str = "ogb") -> pd.DataFrame:
     """One row per configuration, by data and then by falling mean test score.
 
-    Deviations are unbiased (n - 1), hence NaN for a single seed. `protocol="both"` adds the papers' own protocol.
+    Parameters are the median. Deviations are unbiased (n - 1), hence NaN for a single seed. `protocol="both"` adds the
+    papers' own protocol.
     """
     if protocol not in ("ogb", "both"):
         raise ValueError(f"protocol ({protocol!r}) must be 'ogb' or 'both'")
     if not runs:
         raise ValueError("runs (0) must hold at least one run")
     columns = {
+        "parameters": ("parameters", "median"),
         "seeds": ("seed", "size"),
         "test_mean": ("test", "mean"),
         "test_std": ("test", "std"),
@@ -45,7 +48,7 @@ def summarise(runs: Sequence[Run], protocol: str = "ogb") -> pd.DataFrame:
             "paper_test_std": ("paper_test", "std"),
             "paper_epoch": ("paper_epoch", "median"),
         }
-    table = per_seed(runs).groupby(KEY).agg(**columns).reset_index()
+    table = per_seed(runs).groupby(KEY).agg(**columns).reset_index().astype({"parameters": "int64"})
     # The sort is stable: ties keep the order of the key.
     return table.sort_values("test_mean", ascending=False, kind="stable").sort_values(
         "data", kind="stable", ignore_index=True
@@ -53,11 +56,9 @@ def summarise(runs: Sequence[Run], protocol: str = "ogb") -> pd.DataFrame:
 
 
 def names(table: pd.DataFrame) -> list[str]:
-    """The shortest name of each row that is unique on its data set: model, label, config, parameters as needed."""
+    """The shortest name of each row that is unique on its data set: model, label, config as needed."""
     short = table["model"]
     if table["label"].nunique() > 1:
         short = short.where(table["label"] == "", short + " " + table["label"])
-    for column in ("config", "parameters"):
-        clash = short.groupby([table["data"], table["metric"], short]).transform("size") > 1
-        short = short.where(~clash, short + " " + table[column].astype(str))
-    return short.tolist()
+    clash = short.groupby([table["data"], table["metric"], short]).transform("size") > 1
+    return short.where(~clash, short + " " + table["config"]).tolist()

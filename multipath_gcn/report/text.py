@@ -87,14 +87,15 @@ def markdown(table: pd.DataFrame, problems: Sequence[Problem], plots: Sequence[s
     columns = cells(table)
     rule = ["---" if name in WORDS else "---:" for name in columns]
     rows = [list(columns), rule, *zip(*columns.values(), strict=True)]
-    parts = ["# Report", "\n".join("| " + " | ".join(map(_escape, row)) + " |" for row in rows)]
+    parts = ["# Report", "\n".join("| " + " | ".join(map(escape, row)) + " |" for row in rows)]
     parts += [" ".join(notes(table)), *(f"![{name.removesuffix('.png')}]({name})" for name in plots)]
     for title, listed in _by_kind(problems):
-        parts += [f"## {title}", "\n".join(f"- `{p.path}`: {_escape(p.reason)}" for p in listed)]
+        parts += [f"## {title}", "\n".join(f"- `{p.path}`: {escape(p.reason)}" for p in listed)]
     return "\n\n".join(parts) + "\n"
 
 
-def _escape(cell: str) -> str:
+def escape(cell: str) -> str:
+    """A cell of a Markdown table."""
     return " ".join(cell.split()).replace("|", "\\|")
 
 

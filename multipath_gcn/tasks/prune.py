@@ -2,14 +2,24 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from multipath_gcn.files import write_atomically
-from multipath_gcn.prune import Budget, Method, compress, load_pruned, reestimate_norms, save_pruned
+from multipath_gcn.prune import (
+    Budget,
+    Cost,
+    Method,
+    compress,
+    layer_changes,
+    load_pruned,
+    reestimate_norms,
+    save_pruned,
+)
+from multipath_gcn.prune.budget import milliseconds
 
 
 class Task(Protocol):
@@ -39,8 +49,8 @@ class PruneTask:
         device: where steps are computed.
 
     Attributes:
-        facts: of the pruning, after :meth:`prune`: what was asked and achieved, costs before and after, and scores
-            "before" it, "straight" after it, and after "reestimated" statistics.
+        facts: of the pruning, after :meth:`prune`: what was asked and achieved, costs before and after (latency: of a
+            calibration batch), scores "before" it, "straight" after it and after "reestimated" statistics, and layers.
     """
 
     def __init__(
@@ -82,9 +92,12 @@ class PruneTask:
         told = directory / "pruning.json"
         if told.is_file():  # written last
             self.facts = json.loads(told.read_bytes())
+            if "layers" not in self.facts:
+                raise ValueError(f"{told} must be of this version, it lists no layers: remove {directory}")
             return load_pruned(directory, model)
         scores = {"before": self._scores(model)}
-        found = compress(model, self.batches[0], self.budget, self.method, self.batches, reestimate=False)
+        example = self.batches[0]
+        found = compress(model, example, self.budget, self.method, self.batches, reestimate=False)
         scores["straight"] = self._scores(found.model)
         if self.reestimate:
             reestimate_norms(found.model, self.batches)
@@ -92,12 +105,13 @@ class PruneTask:
         self.facts = {
             "asked": found.asked,
             "achieved": found.achieved,
-            "before": asdict(found.before),
-            "after": asdict(found.after),
+            "before": asdict(_timed(found.before, model, example)),
+            "after": asdict(_timed(found.after, found.model, example)),
             "removed": {name: len(units) for name, units in found.plan.removed.items()},
             "largest_difference": found.verification.difference,
             "held": found.held,
             "scores": scores,
+            "layers": layer_changes(model, found.model, *example),
         }
         save_pruned(directory, found.model, found.plan)
         write_atomically(told, lambda file: file.write(json.dumps(self.facts, indent=1).encode()))
@@ -106,3 +120,7 @@ class PruneTask:
     def _scores(self, model: nn.Module) -> dict[str, float]:
         scores = self.task.evaluate(model)
         return {name: scores[name] for name in ("valid", "test")}
+
+
+def _timed(cost: Cost, model: nn.Module, example: tuple[Any, ...]) -> Cost:
+    return cost if cost.latency is not None else replace(cost, latency=milliseconds(model, *example))

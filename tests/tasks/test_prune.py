@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 
+from multipath_gcn.report.cli import main as report
 from multipath_gcn.trained import dataset_of, load_trained, task_of
 
 METHODS = sorted(path.stem for path in (Path(multipath_gcn.conf.__file__).parent / "prune").glob("*.yaml"))
@@ -47,6 +48,19 @@ def test_every_method_prunes_a_trained_network(method, trained, monkeypatch, tmp
     assert set(told["scores"]) == {"before", "straight", "reestimated"}
     assert result["parameters"] == told["after"]["parameters"] < before["parameters"]
     assert (result["data"], result["epochs"]) == ("digit_images", 1)
+    assert result["model"] == f"vgg_mini {method}"
+    assert all(told[when]["latency"] > 0 for when in ("before", "after"))
+
+
+def test_a_run_leaves_a_table_and_a_picture_of_its_layers(trained, monkeypatch, tmp_path):
+    pruned(monkeypatch, tmp_path, trained["images"], "prune=magnitude", "budget.macs=0.6")
+    directory = next(tmp_path.rglob("result.json")).parent
+    layers = json.loads((directory / "pruning.json").read_text())["layers"]
+    assert [layer["channels_before"] for layer in layers] == [8, 16, 10]
+    assert len((directory / "layers.md").read_text().splitlines()) == len(layers) + 3
+    assert (directory / "layers.png").is_file()
+    assert report([str(tmp_path)]) == 0
+    assert "## Pruning" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_what_is_left_is_loaded_and_pruned_again(trained, monkeypatch, tmp_path):
