@@ -14,22 +14,22 @@ from multipath_gcn.models import VGG, ResNet
 
 CONF = Path(__file__).parents[1] / "conf"
 NETWORKS = {
-    "vgg_mini": lambda: VGG(3, 10, stages=((32, 32), (64, 64), (128, 128))),
-    "resnet_mini": lambda: ResNet(3, 10, width=0.5, blocks=(2, 2, 2)),
+    "vgg_mini": lambda: VGG(3, 10, stages=((24, 24), (48, 48), (96, 96))),
+    "resnet_mini": lambda: ResNet(3, 10, width=0.25, blocks=(2, 2, 2)),
 }
-TRAIN, BATCH = 20_000, 128
+TRAIN, TEST, BATCH = 20_000, 4_000, 128
 
 
 class Images:
     """Training and test images on 16 x 16 pixels, normalised; training batches cropped and mirrored at random."""
 
-    def __init__(self, train: int = TRAIN, test: int | None = None):
+    def __init__(self, train: int = TRAIN, test: int = TEST):
         data = instantiate(OmegaConf.load(CONF / "data" / "cifar10.yaml"))
         self.augment, self.normalize = Augment(2, True), Normalize(data.mean, data.std)
         self.splits = {}
         for name, count in (("train", train), ("test", test)):
             split = data.splits[name]
-            at = torch.arange(len(split) if count is None else min(count, len(split)))
+            at = torch.arange(min(count, len(split)))
             images = torch.cat([_halved(split.batch(some)) for some in at.split(1000)])
             self.splits[name] = images, split.labels[at]
 
@@ -80,7 +80,7 @@ def train(model: nn.Module, data: Images, epochs: float, lr: float, seed: int) -
     model.eval()
 
 
-def subject(name: str, seed: int, data: Images, folder: Path, epochs: float = 8) -> nn.Module:
+def subject(name: str, seed: int, data: Images, folder: Path, epochs: float = 6) -> nn.Module:
     """A trained network, from ``folder`` if it is there."""
     torch.manual_seed(seed)
     model, path = NETWORKS[name]().to(memory_format=torch.channels_last), folder / f"{name}-{seed}.pt"
