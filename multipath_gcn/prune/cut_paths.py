@@ -24,7 +24,7 @@ def plan_paths(model: nn.Module, remove: Mapping[str, Sequence[int]]) -> Plan:
     Raises:
         ValueError: for another module, a path that does not exist or is the identity, or all paths.
     """
-    plan = Plan({}, {}, paths={name: sorted(set(numbers)) for name, numbers in remove.items()})
+    plan = Plan({}, {}, paths={name: sorted({int(number) for number in numbers}) for name, numbers in remove.items()})
     check_paths(model, plan)
     return plan
 

@@ -17,7 +17,7 @@ def measured(model: nn.Module, channels: Channels, batches: Sequence[tuple[Any, 
     """Mean [C] and covariance [C, C] of groups of channels over all places of ``batches``, by name.
 
     A group that several layers read has the mean over them. One that no layer reads as a whole, in one place of a run,
-    is not in the result.
+    is not in the result, nor one that is read in no more places than it has channels.
 
     Args:
         batches: what ``forward`` takes, at least one tuple; labels are not needed.
@@ -30,14 +30,17 @@ def measured(model: nn.Module, channels: Channels, batches: Sequence[tuple[Any, 
         used = uses(model, batch, names)
         for group, places in columns.items():
             for name, at in places.items():
+                if name not in used:  # a layer that this batch did not come by
+                    continue
                 rows = _rows(used[name].x, sites[name])
                 found = sums.setdefault((group, name), _Sums(len(at)))
                 for part in at.T:  # a channel may be read in several columns, behind a flatten say
                     found.add(rows[:, part])
     result = {}
     for group, places in columns.items():
-        if places:
-            moments = [sums[group, name].moments for name in places]
+        enough = [name for name in places if sums[group, name].count > len(places[name])]
+        if enough:
+            moments = [sums[group, name].moments for name in enough]
             result[group] = tuple(sum(parts) / len(moments) for parts in zip(*moments, strict=True))
     return result
 

@@ -112,7 +112,13 @@ class Similarity:
         self.trees: list[_Tree] = []
         known = signals(model, channels, smoothness)
         if moments == "data":
-            known |= measured(model, channels, list(batches))
+            counted = measured(model, channels, list(batches))
+            self.left_alone += [
+                f"moments of {name!r} are those of weights: no layer reads it as a whole, in more places than channels"
+                for name, found in known.items()
+                if found is not None and name not in counted and len(channels.group(name).free) > 1
+            ]
+            known |= counted
         for group in channels.groups:
             if len(group.free) > 1:
                 found = known[group.name]

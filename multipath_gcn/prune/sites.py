@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.prune.arguments import positional
 from multipath_gcn.prune.evaluation import evaluating
+from multipath_gcn.prune.verify import copied
 
 PRODUCTS = {
     "aten::mm": (0, 1),
@@ -158,6 +160,12 @@ def uses(model: nn.Module, batch: tuple, names: Container[str]) -> dict[str, Use
 
 def _run(model: nn.Module, batch: tuple, keep: Container[str]) -> _Follow:
     follow = _Follow(model, keep)
-    with evaluating(model), torch.enable_grad(), follow:
-        model(*batch)
+    # A hook on every block keeps MultiPathGCN from joining weights of several into one that has no name.
+    hooks = [m.register_forward_hook(lambda *_: None) for m in model.modules() if isinstance(m, GCNBlock)]
+    try:
+        with evaluating(model), torch.enable_grad(), follow:
+            model(*copied(batch))
+    finally:
+        for hook in hooks:
+            hook.remove()
     return follow

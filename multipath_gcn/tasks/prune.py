@@ -102,6 +102,7 @@ class PruneTask:
         if self.reestimate:
             reestimate_norms(found.model, self.batches)
             scores["reestimated"] = self._scores(found.model)
+        save_pruned(directory, found.model, found.plan)
         self.facts = {
             "asked": found.asked,
             "achieved": found.achieved,
@@ -113,7 +114,6 @@ class PruneTask:
             "scores": scores,
             "layers": layer_changes(model, found.model, *example),
         }
-        save_pruned(directory, found.model, found.plan)
         write_atomically(told, lambda file: file.write(json.dumps(self.facts, indent=1).encode()))
         return found.model
 

@@ -124,6 +124,13 @@ def test_nothing_prunable_is_an_error():
     untouched(lambda: compress(model, (torch.randn(2, 4),), Budget(macs=0.5), by_magnitude), model, rule)
 
 
+@pytest.mark.parametrize("make", [models.VGG, models.ResNet])
+def test_the_last_convolution_of_channels_last_networks_can_be_pruned(make):
+    x = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    model = make(3, 10, width=0.25).to(memory_format=torch.channels_last)
+    assert all(len(group.free) == len(group) for group in find_channels(model, x).groups if group.name != "classifier")
+
+
 def test_an_unknown_layer_is_an_error():
     channels = find_channels(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)), torch.randn(2, 4))
     with pytest.raises(

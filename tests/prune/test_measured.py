@@ -82,6 +82,30 @@ def test_duplicates_of_a_graph_network_without_norms_are_found_in_data():
     torch.testing.assert_close(smaller(x, edges), wanted, rtol=0, atol=1e-5)
 
 
+def test_first_layers_of_several_paths_are_seen_although_they_run_as_one():
+    torch.manual_seed(0)
+    model = MultiPathGCN(7, 16, 3, paths=((16,), (12, 16), ())).eval()
+    x, edges = torch.rand(50, 7), torch.randint(50, (2, 200))
+    channels = find_channels(model, x, edges)
+    assert set(measured(model, channels, [(x, edges)])) >= {g.name for g in channels.groups if len(g.free)}
+    assert not any(block._forward_hooks for path in model.paths for block in path)
+
+
+def test_batches_that_a_model_writes_into_are_left_alone():
+    model, data = nn.Sequential(nn.ReLU(inplace=True), *network()), batches(2)
+    before = [x.clone() for (x,) in data]
+    measured(model, find_channels(model, *data[0]), data)
+    assert all(torch.equal(x, old) for (x,), old in zip(data, before, strict=True))
+
+
+def test_too_few_places_are_not_counted():
+    model, data = network(), [(torch.randn(1, 3, 12, 12),)]
+    channels = find_channels(model, *data[0])
+    assert set(measured(model, channels, data)) == {"0"}  # 4 places of 12 channels behind the flatten
+    held = Similarity(model, channels, data, moments="data").left_alone
+    assert held == ["moments of '3' are those of weights: no layer reads it as a whole, in more places than channels"]
+
+
 def test_data_are_needed_and_options_checked():
     model, data = network(), batches(1)
     channels = find_channels(model, *data[0])

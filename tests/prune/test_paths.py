@@ -47,7 +47,7 @@ def test_what_is_left_is_the_network_without_the_paths(combine, readout, gone):
 @pytest.mark.parametrize(("combine", "options"), [("attention", {}), ("max", {"act": "tanh"})])
 def test_a_combination_that_sees_how_many_there_are_is_refused(combine, options):
     model = network(combine, **options)
-    with pytest.raises(CannotPrune):
+    with pytest.raises(CannotPrune, match="the combination of paths in ''"):
         verify(model, plan_paths(model, {"": [1]}), *inputs())
 
 

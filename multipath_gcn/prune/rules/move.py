@@ -32,6 +32,18 @@ def move(call: Call) -> list[Labels]:
     return [Labels(tuple(labels)) for labels in found]
 
 
+@rule("as_strided", "as_strided_")
+def restride(call: Call) -> Labels:
+    """The same values by other strides of dimensions of one position: what pooling does to channels-last maps."""
+    x, labels = call[0], call.labels(call[0])
+    strides = zip(x.shape, x.stride(), call[2], strict=False)
+    if list(call[1]) == list(x.shape) and all(size == 1 or old == new for size, old, new in strides):
+        return labels
+    for ids in labels.dims:
+        call.pin(ids, "reads channels by their places in memory")
+    return Labels.all(call.out)
+
+
 @rule("cat", "stack")
 def join(call: Call) -> Labels:
     """Channels that lie at one place of different tensors are one channel; along ``dim`` they follow each other."""
