@@ -2,8 +2,8 @@
 
 A forward way gets x in its format and gives the output in that format, without gradients; what it does to the weight
 beforehand is not timed. `torch_packed`, in channels-last memory only, is PyTorch's operator with the weight in oneDNN's
-own order, which frozen compiled networks call and which is no public function. A training way is forward and both
-gradients through autograd.
+own order, which frozen compiled networks call and which is no public function; it is left out for types that the
+processor has no instructions for. A training way is forward and both gradients through autograd.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from grouped_conv2d_cases import Inputs
 from torch import Tensor
 
 from multipath_gcn.ops import grouped_conv2d, prepack_conv2d
+from multipath_gcn.ops.stock_conv2d import reorders
 
 OURS, TORCH = ("ours", "ours_last"), ("torch", "torch_last")
 
@@ -33,7 +34,8 @@ def forward(inputs: Inputs) -> dict[str, Way]:
     for last, name in enumerate(TORCH):
         weight = _formatted(inputs.weight, last)
         calls[name] = last, lambda x, w=weight: F.conv2d(x, w, None, *inputs.geometry)
-    calls["torch_packed"] = 1, _onednn(inputs)
+    if reorders(inputs.x.dtype):
+        calls["torch_packed"] = 1, _onednn(inputs)
     xs = [_formatted(inputs.x, last) for last in range(2)]
     return {
         name: Way(_without_grad(call, xs[last]), bool(last), stock=name not in OURS)

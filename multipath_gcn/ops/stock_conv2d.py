@@ -23,7 +23,7 @@ def frozen_stock_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, of: Geom
     """
     onednn, last = torch.ops.mkldnn, memory_format(x, 1) is torch.channels_last
     known = hasattr(onednn, "_reorder_convolution_weight") and hasattr(onednn, "_convolution_pointwise")
-    if not (last and known and of.symmetric and torch.backends.mkldnn.enabled):
+    if not (last and known and reorders(x.dtype) and of.symmetric and torch.backends.mkldnn.enabled):
         return lambda x, residual: stock_conv2d(x, weight, bias, of, relu, residual)
     options = list(of.sides[::2]), list(of.stride), list(of.dilation), of.groups
     own = onednn._reorder_convolution_weight(weight, *options, list(x.shape))
@@ -36,6 +36,12 @@ def frozen_stock_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, of: Geom
         return y
 
     return call
+
+
+def reorders(dtype: torch.dtype) -> bool:
+    """Whether this processor has the instructions that oneDNN wants for such weights, or else raises."""
+    asked = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}.get(dtype)
+    return asked is None or getattr(torch.ops.mkldnn, asked)()
 
 
 def _symmetric(x, of: Geometry, weight, bias) -> tuple:

@@ -211,3 +211,14 @@ def test_the_operator_refuses_what_it_did_not_pack():
     ):
         with pytest.raises(RuntimeError):
             call(*arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_types_that_the_processor_lacks_take_the_plain_operator(dtype, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 8, 9, 9, generator=generator).to(dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(6, 8, 3, 3, generator=generator).to(dtype)
+    geometry = conv_geometry.geometry(x, weight, None, 1, 1, 1, 1)
+    wanted = torch.nn.functional.conv2d(x, weight, padding=1)
+    monkeypatch.setattr(stock_conv2d, "reorders", lambda dtype: False)
+    assert torch.equal(stock_conv2d.frozen_stock_conv2d(x, weight, None, geometry, False)(x, None), wanted)
