@@ -115,7 +115,10 @@ def test_every_experiment_runs_a_step(monkeypatch, tmp_path):
     images = [name for name in names if name.startswith("design_space/") or name == "first_light_images"]
     nodes = [name for name in names if name not in images]
     app.run(monkeypatch, tmp_path, "-m", f"experiment={','.join(nodes)}", "data=digits", "fit.epochs=1")
-    app.run(monkeypatch, tmp_path, "-m", f"experiment={','.join(images)}", "data=digit_images", "fit.epochs=1")
+    # Networks for 32 x 32 end in maps of one pixel here, with batch norms of nearly constant channels: at lr 0.1 the
+    # gradient itself may explode (1e18 in float64, from weights of some step).
+    small = ["data=digit_images", "fit.epochs=1", "optimizer.lr=0.01"]
+    app.run(monkeypatch, tmp_path, "-m", f"experiment={','.join(images)}", *small)
     logs = sorted(tmp_path.rglob("train.log"))
     assert len(logs) <= len(names)  # on digits some are the same run
     assert len(app.results(tmp_path)) == len(logs)
