@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from pruning_subjects import NETWORKS, Images, subject, train
+from pruning_subjects import NETWORKS, subject
+from small_images import Images, train
 from torch import nn
 
 from multipath_gcn.nn import ConvBlock
@@ -37,7 +38,7 @@ from multipath_gcn.prune import (
     find_channels,
     reestimate_norms,
 )
-from multipath_gcn.prune.budget import milliseconds
+from multipath_gcn.prune.latency import milliseconds
 
 METHODS: dict[str, Callable] = {
     "similarity": Similarity,
@@ -138,7 +139,7 @@ def measure(model: nn.Module, smaller: nn.Module, data: Images, seed: int, fract
     row["reestimated"] = data.accuracy(smaller)
     costs = cost(smaller, example[:1])
     row |= {"macs": costs.macs, "parameters": costs.parameters}
-    row |= {f"ms_{n}": milliseconds(smaller, example[:1].repeat(n, 1, 1, 1), seconds=0.1) for n in (1, 32)}
+    row |= {f"ms_{n}": milliseconds([smaller], (example[:1].repeat(n, 1, 1, 1),), 0.1)[0] for n in (1, 32)}
     train(smaller, data, fraction, 0.02, seed)
     return row | {"trained": data.accuracy(smaller)}
 

@@ -17,7 +17,8 @@ import pandas as pd
 import timing
 import torch
 from pruning import EXPERIMENTS, METHODS
-from pruning_subjects import NETWORKS, TEST, TRAIN, Images, subject
+from pruning_subjects import NETWORKS, subject
+from small_images import TEST, TRAIN, Images
 
 from multipath_gcn.prune import Budget, compress, cost, layer_changes
 from multipath_gcn.report import layer_table, paired_difference, plot_channels, plot_trade_off

@@ -6,9 +6,10 @@ of each step of an epoch, and ``evaluate(model) -> {"train", "valid", "test", "v
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -23,6 +24,7 @@ from multipath_gcn.files import write_atomically
 from multipath_gcn.machine import PeakMemory
 
 Row = dict[str, float]
+COLUMNS = {"epoch", "loss", "lr", "train", "valid", "test", "valid_loss", "seconds"}
 
 
 class Task(Protocol):
@@ -61,6 +63,7 @@ def fit(
     patience: int | None = None,
     ema: float | None = None,
     schedulers: Iterable[LRScheduler] = (),
+    measures: Mapping[str, Callable[[nn.Module], float]] = MappingProxyType({}),
     checkpoint_seconds: float = 30.0,
     setup_seconds: float = 0.0,
     on_epoch: Callable[[Row], None] = lambda row: None,
@@ -84,13 +87,16 @@ def fit(
             most t / (t + 9), so that the first steps are forgotten.
         schedulers: each is stepped after every epoch, a ``ReduceLROnPlateau`` with the validation score; a
             ``OneCycleLR`` after every step.
+        measures: what else is written of the model (with ``ema``, of the average) into the row of every epoch, under
+            these names.
         checkpoint_seconds: least time between two checkpoints, in seconds; 0 for one after every epoch.
         setup_seconds: what this start took before training; adds up over restarts.
         on_epoch: called with the row of each new epoch.
         on_step: called after each step with the numbers of the epoch and of the step in it, from 1.
 
     Raises:
-        ValueError: for ``epochs`` or ``patience`` below 1, ``ema`` outside [0, 1) or with weights of 16 bits.
+        ValueError: for ``epochs`` or ``patience`` below 1, ``ema`` outside [0, 1) or with weights of 16 bits, or a
+            measure of the name of a column.
         FloatingPointError: if the loss is not finite.
         CorruptCheckpoint: if the checkpoint cannot be read; it is kept under another name.
     """
@@ -100,6 +106,8 @@ def fit(
         raise ValueError(f"patience must be None or at least 1, got {patience}")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be None or in [0, 1), got {ema}")
+    if taken := sorted(measures.keys() & COLUMNS):
+        raise ValueError(f"measures must have other names than the columns of the history, got {taken}")
     schedulers = list(schedulers)
     average, judged = None, model
     if ema is not None:
@@ -133,6 +141,7 @@ def fit(
     saved_at = time.perf_counter()
     while progress.epoch < epochs and not (patience and progress.epochs_since_best() >= patience):
         row = _one_epoch(task, model, judged, optimizer, fabric, progress.epoch + 1, after_step)
+        row |= {name: float(measure(judged)) for name, measure in measures.items()}
         progress.history.append(row)
         if progress.best is None or _merit(row) > _merit(progress.best):
             progress.best = row

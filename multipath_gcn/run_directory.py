@@ -16,6 +16,7 @@ from multipath_gcn.files import PARTIAL, set_aside, write_atomically
 _INCIDENTAL = ("hydra", "runs", "logger", "launcher", "search", "experiment", "metric")
 _INCIDENTAL_FIT = ("checkpoint_seconds",)
 _LATER = ("prune", "budget", "run")  # options that older runs had not: unset, a run is the one it was
+_LATER_ALONE = ("measure",)
 _LATER_FIT = ("ema",)
 
 
@@ -69,10 +70,13 @@ def read_result(directory: Path) -> dict[str, Any] | None:
 def _identity(cfg: DictConfig, with_seed: bool = True) -> dict[str, Any]:
     unresolved = OmegaConf.to_container(cfg, resolve=False)
     unset = _LATER if all(unresolved.get(key) is None for key in _LATER) else ()
+    unset += tuple(key for key in _LATER_ALONE if not unresolved.get(key))
     chosen = {key: value for key, value in unresolved.items() if key not in (*_INCIDENTAL, *unset)}
     if not with_seed:
         chosen["seed"] = 0  # replaced rather than dropped: other values may refer to it
     content = OmegaConf.to_container(OmegaConf.create(chosen), resolve=True)
+    if isinstance(content.get("budget"), dict) and not content["budget"].get("all", True):
+        del content["budget"]["all"]  # older budgets had none
     content["fit"] = {
         key: value
         for key, value in content["fit"].items()

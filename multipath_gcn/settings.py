@@ -26,6 +26,7 @@ class Settings:
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     logger: Any = MISSING
+    measure: Any = MISSING
     seed: int = MISSING
     hidden_channels: int = MISSING
     label: str = MISSING

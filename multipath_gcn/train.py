@@ -86,6 +86,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
             fabric=fabric,
             directory=directory,
             schedulers=schedulers,
+            measures=instantiate(cfg.measure),
             on_epoch=on_epoch,
             on_step=on_step,
             setup_seconds=setup_seconds,
@@ -108,6 +109,8 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         }
         | _scores(progress)
     )
+    if cfg.measure:
+        result["measures"] = {name: progress.best[name] for name in cfg.measure}
     seconds = [row["seconds"] for row in progress.history]
     result |= {
         "timing": {

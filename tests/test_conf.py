@@ -45,18 +45,24 @@ def test_data_composes_without_disk_or_network(option, monkeypatch):
 
 CONVOLUTIONS = options("model/convolution")
 IMAGE_MODELS = ("mobilenet", "resnet", "vgg", "vgg_mini")
-IMAGES = ("task=image", "fit.epochs=2", "model.width=0.25")
+SHALLOW = ("s_conv", "s_fc", "s_local")
+IMAGES = ("task=image", "fit.epochs=2")
+NARROW = "model.width=0.25"
 
 
-@pytest.mark.parametrize("option", sorted({o for o in options("model") if "/" not in o} - {*IMAGE_MODELS, OF_A_RUN}))
+@pytest.mark.parametrize(
+    "option", sorted({o for o in options("model") if "/" not in o} - {*IMAGE_MODELS, *SHALLOW, OF_A_RUN})
+)
 def test_model_runs_a_step(option, monkeypatch, tmp_path):
     (result,) = app.run(monkeypatch, tmp_path, *app.QUICK, f"model={option}", "hidden_channels=16")
     assert result["model"] == option and result["epochs"] == 2 and result["parameters"] > 0
 
 
-@pytest.mark.parametrize("option", IMAGE_MODELS)
+@pytest.mark.parametrize("option", [*IMAGE_MODELS, *SHALLOW])
 def test_image_model_runs_a_step(option, monkeypatch, tmp_path):
-    small = {"resnet": ["model.blocks=[1,1]"], "mobilenet": []}.get(option, ["model.stages=[[8],[8]]"])
+    small = {"resnet": ["model.blocks=[1,1]", NARROW], "mobilenet": [NARROW]}.get(option, ["model.stages=[[8],[8]]"])
+    if option in SHALLOW:
+        small = ["model.image_size=8", "model.alpha=2"]
     (result,) = app.run(monkeypatch, tmp_path, *IMAGES, f"model={option}", *small)
     assert (result["model"], result["data"], result["epochs"]) == (option, "digit_images", 2)
 
@@ -85,7 +91,7 @@ def test_the_command_of_the_readme_composes():
 def test_training_options_run_a_step(group, monkeypatch, tmp_path):
     chosen = sorted({*options(group)} - {"prune"})  # of a run: tests/tasks/test_prune.py
     for option in chosen:
-        app.run(monkeypatch, tmp_path, *(IMAGES if option == "image" else app.QUICK), f"{group}={option}")
+        app.run(monkeypatch, tmp_path, *((*IMAGES, NARROW) if option == "image" else app.QUICK), f"{group}={option}")
     assert len(app.results(tmp_path)) == len(chosen)
 
 
@@ -100,6 +106,14 @@ def test_logger_runs_a_step(option, monkeypatch, tmp_path):
     expected = {"none": None, "csv": "metrics.csv", "tensorboard": "events.out.tfevents*", "wandb": "*.wandb"}[option]
     assert len(cfg.logger) == (expected is not None)
     assert expected is None or list(tmp_path.rglob(expected))
+
+
+@pytest.mark.parametrize("option", options("measure"))
+def test_measures_are_written(option, monkeypatch, tmp_path):
+    (result,) = app.run(monkeypatch, tmp_path, *IMAGES, NARROW, f"measure={option}")
+    assert list(result.get("measures", {})) == ([] if option == "none" else [option])
+    (history,) = tmp_path.rglob("history.csv")
+    assert (option in history.read_text().splitlines()[0].split(",")) is (option != "none")
 
 
 @pytest.mark.parametrize("option", [(group, o) for group in ("launcher", "search") for o in options(group)], ids=str)

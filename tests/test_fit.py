@@ -186,3 +186,17 @@ def test_refuses_a_moving_average_of_weights_of_16_bits(tmp_path):
     model, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters()))
     with pytest.raises(ValueError, match="ema must be None where weights have 16 bits, .* of type torch.bfloat16"):
         fit(Regression(), model, optimizer, fabric=fabric, directory=tmp_path, epochs=1, ema=0.9)
+
+
+def test_measures_of_the_model_are_columns(tmp_path):
+    norms = []
+
+    def norm(model):
+        norms.append(sum(float(p.detach().square().sum()) for p in model.parameters()))
+        return norms[-1]
+
+    progress = run(Regression(), tmp_path, epochs=3, measures={"norm": norm})
+    assert [row["norm"] for row in progress.history] == norms and len(set(norms)) == 3
+    assert "norm" in (tmp_path / "history.csv").read_text().splitlines()[0].split(",")
+    with pytest.raises(ValueError, match=r"measures must have other names than the columns .*, got \['lr'\]"):
+        run(Regression(), tmp_path / "other", measures={"lr": norm})

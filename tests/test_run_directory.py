@@ -29,14 +29,20 @@ def test_id_stands_for_all_that_decides_the_numbers_but_the_seed():
         config(logger={"csv": 1}),
         config(fit={"checkpoint_seconds": 1}),
         config(hydra={"x": 1}),
+        config(measure={}),
     ]
     assert len({config_id(cfg) for cfg in same}) == 1
+    budget = {"macs": 0.5}
+    assert config_id(config(budget=budget)) == config_id(config(budget=budget | {"all": False}))
     other = [
         config(),
+        config(budget=budget),
+        config(budget={"macs": None, "all": True}),
         config(fit={"epochs": 6}),
         config(hidden=9),
         config(model={"depth": 1}),
         config(model={"width": 9}),
+        config(measure={"zeros": 1}),
     ]
     assert len({config_id(cfg) for cfg in other}) == len(other)
 

@@ -5,6 +5,7 @@ from multipath_gcn.models.gcn import GCN, ResGCN
 from multipath_gcn.models.match_width import build_matched, count_parameters, match_width
 from multipath_gcn.models.mobilenet import MobileNet
 from multipath_gcn.models.resnet import ResNet
+from multipath_gcn.models.shallow import ShallowNetwork
 from multipath_gcn.models.vgg import VGG
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "MobileNet",
     "ResGCN",
     "ResNet",
+    "ShallowNetwork",
     "build_matched",
     "count_parameters",
     "match_width",

@@ -12,6 +12,7 @@ from multipath_gcn.nn.convert import Conversion, ConvertedLayer, convert
 from multipath_gcn.nn.cost import LayerCost, layer_costs
 from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
+from multipath_gcn.nn.local_conv import LocalConv2d
 from multipath_gcn.nn.multipath_gcn import MultiPathGCN
 from multipath_gcn.nn.packed_conv import PackedChannelConv2d, PackedDepthwiseSeparableConv2d, PackedGroupedConv2d
 from multipath_gcn.nn.prepack import prepack
@@ -29,6 +30,7 @@ __all__ = [
     "GroupedConv2d",
     "GroupedLinear",
     "LayerCost",
+    "LocalConv2d",
     "MultiPathGCN",
     "PackedChannelConv2d",
     "PackedDepthwiseSeparableConv2d",

@@ -10,10 +10,11 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.nn.channel import ChannelConv2d, ChannelLinear
+from multipath_gcn.nn.local_conv import LocalConv2d
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
 from multipath_gcn.nn.uneven_conv import UnevenGroupedConv2d
 
-COUNTED = (_ConvNd, nn.Linear, Linear, ChannelConv2d, ChannelLinear, UnevenGroupedConv2d)
+COUNTED = (_ConvNd, nn.Linear, Linear, ChannelConv2d, ChannelLinear, LocalConv2d, UnevenGroupedConv2d)
 
 
 class LayerCost(NamedTuple):
@@ -77,6 +78,8 @@ def _cost(name: str, layer: nn.Module, met: Sequence[int], shape: Sequence[int])
     if isinstance(layer, UnevenGroupedConv2d):
         macs = sum(weight.numel() for weight in layer.weights) * math.prod(shape[2:])
         parameters = sum(parameter.numel() for parameter in layer.parameters())
+    elif isinstance(layer, LocalConv2d):
+        macs = layer.weight.numel()
     else:
         macs = math.prod(met[1:]) * layer.weight[0].numel()
     return LayerCost(name, layer, parameters, macs, tuple(shape))

@@ -1,5 +1,6 @@
 """Channels removed from any model, proven to be the removal of their weights."""
 
+from multipath_gcn.prune.beta_lasso import BetaLasso
 from multipath_gcn.prune.budget import Budget, Cost, cost
 from multipath_gcn.prune.channels import ChannelGroup, Channels
 from multipath_gcn.prune.compress import Method, Pruned, compress
@@ -7,9 +8,12 @@ from multipath_gcn.prune.cut import cut
 from multipath_gcn.prune.cut_paths import plan_paths
 from multipath_gcn.prune.errors import CannotPrune
 from multipath_gcn.prune.find import find_channels
+from multipath_gcn.prune.inactive import by_inactivity, selectivity
 from multipath_gcn.prune.lasso import LassoReconstruction, Reconstruction, reconstruct
 from multipath_gcn.prune.layers import LayerChange, layer_changes
+from multipath_gcn.prune.locality import Locality, locality
 from multipath_gcn.prune.magnitude import by_chance, by_magnitude, by_norm_scale, magnitude, norm_scale
+from multipath_gcn.prune.measures import inactive_scales, nonzeros
 from multipath_gcn.prune.order import Order
 from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.reestimate import reestimate_norms
@@ -20,6 +24,7 @@ from multipath_gcn.prune.torch_pruning import GroupImportance, by_torch_pruning
 from multipath_gcn.prune.verify import Verification, verify
 
 __all__ = [
+    "BetaLasso",
     "Budget",
     "CannotPrune",
     "ChannelGroup",
@@ -28,6 +33,7 @@ __all__ = [
     "GroupImportance",
     "LassoReconstruction",
     "LayerChange",
+    "Locality",
     "Method",
     "Order",
     "Plan",
@@ -36,6 +42,7 @@ __all__ = [
     "Similarity",
     "Verification",
     "by_chance",
+    "by_inactivity",
     "by_magnitude",
     "by_norm_scale",
     "by_torch_pruning",
@@ -44,14 +51,18 @@ __all__ = [
     "cut",
     "cut_as_saved",
     "find_channels",
+    "inactive_scales",
     "layer_changes",
     "load_pruned",
+    "locality",
     "magnitude",
+    "nonzeros",
     "norm_scale",
     "plan_paths",
     "reconstruct",
     "reestimate_norms",
     "resizes",
     "save_pruned",
+    "selectivity",
     "verify",
 ]

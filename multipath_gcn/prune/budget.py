@@ -1,17 +1,14 @@
 """How small a model has to become, and the removal that makes it so."""
 
 import copy
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from multipath_gcn.prune.cut import cut
-from multipath_gcn.prune.evaluation import evaluated
+from multipath_gcn.prune.latency import milliseconds
 from multipath_gcn.prune.macs import macs
 from multipath_gcn.prune.plan import Plan
 
@@ -29,24 +26,17 @@ def cost(model: nn.Module, *inputs: Any, latency: bool = False) -> Cost:
     """What a call of a model costs; see :func:`~multipath_gcn.prune.macs.macs` for what is counted.
 
     Args:
-        latency: whether to measure milliseconds of a call on ``inputs``, in evaluation mode without gradients: the
-            median of at least ten after a warm-up, on as many threads as torch uses now.
+        latency: whether to measure milliseconds of a call on ``inputs``, see
+            :func:`~multipath_gcn.prune.latency.milliseconds`.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(parameters, macs(model, *inputs), milliseconds(model, *inputs) if latency else None)
+    return Cost(parameters, macs(model, *inputs), milliseconds([model], inputs)[0] if latency else None)
 
 
-def milliseconds(model: nn.Module, *inputs: Any, seconds: float = 0.3) -> float:
-    """The median time of a call, over at least ten."""
-    evaluated(model, inputs)
-    times: list[float] = []
-    while len(times) < 10 or (sum(times) < seconds and len(times) < 1000):
-        begin = time.perf_counter()
-        evaluated(model, inputs)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return 1e3 * float(np.median(times))
+def timed_in_turns(costs: Sequence[Cost], models: Sequence[nn.Module], inputs: tuple[Any, ...]) -> tuple[Cost, ...]:
+    """Costs of models with their latency, measured in turns."""
+    times = milliseconds(models, inputs)
+    return tuple(replace(found, latency=time) for found, time in zip(costs, times, strict=True))
 
 
 @dataclass(frozen=True)
@@ -55,26 +45,36 @@ class Budget:
 
     Args:
         parameters, macs, latency: between 0 and 1. Latency is measured on this machine.
+        all: instead of these: whatever a method can remove, such as all channels that are inactive, goes.
         round_to: numbers of channels are multiples of this in every layer, where that many are left to remove.
 
     Raises:
-        ValueError: for no limit at all, or one outside (0, 1).
+        ValueError: for no limit at all, one outside (0, 1), or a limit beside ``all``.
     """
 
     parameters: float | None = None
     macs: float | None = None
     latency: float | None = None
     round_to: int = 1
+    all: bool = False
 
     def __post_init__(self):
         for name in LIMITS:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and 0 < value < 1):
                 raise ValueError(f"budget.{name} must lie between 0 and 1, got {value!r}")
-        if not self.limits:
-            raise ValueError(f"budget must limit one of {list(LIMITS)}, got none")
+        if not self.limits and not self.all:
+            raise ValueError(f"budget must limit one of {list(LIMITS)}, or be all=true, got none")
+        if not isinstance(self.all, bool):
+            raise ValueError(f"budget.all must be true or false, got {self.all!r}")
+        if self.limits and self.all:
+            raise ValueError(f"budget.all must be false beside a limit, got {self.limits}")
         if not isinstance(self.round_to, int) or self.round_to < 1:
             raise ValueError(f"budget.round_to must be an integer of at least 1, got {self.round_to!r}")
+
+    @property
+    def asked(self) -> dict[str, float | bool]:
+        return {"all": True} if self.all else self.limits
 
     @property
     def limits(self) -> dict[str, float]:
@@ -85,11 +85,11 @@ class Budget:
         return all(parts[name] <= limit for name, limit in self.limits.items())
 
     def achieved(self, before: Cost, after: Cost) -> dict[str, float]:
-        """What is left, as parts, of what is limited."""
-        return {name: getattr(after, name) / getattr(before, name) for name in self.limits}
+        """What is left, as parts, of what is limited; of parameters and multiply-adds, if nothing is."""
+        return {name: getattr(after, name) / getattr(before, name) for name in self.limits or LIMITS[:2]}
 
 
-LIMITS = tuple(field.name for field in fields(Budget) if field.name != "round_to")
+LIMITS = tuple(field.name for field in fields(Budget) if field.name not in ("round_to", "all"))
 
 
 @dataclass(frozen=True)
@@ -113,24 +113,24 @@ def fit(
     Raises:
         ValueError: for a budget that even the highest level misses, with what it leaves.
     """
-    timed = budget.latency is not None
-    before = cost(model, *inputs, latency=timed)
+    before = cost(model, *inputs)
 
     def leaves(level: int) -> Fit:
         plan, smaller = plan_of(level), copy.deepcopy(model)
         cut(smaller, plan)
-        return Fit(plan, before, cost(smaller, *inputs, latency=timed))
+        found = before, cost(smaller, *inputs)
+        return Fit(plan, *(found if budget.latency is None else timed_in_turns(found, (model, smaller), inputs)))
 
     low, high, best = 0, levels, leaves(levels)
-    if not budget.is_met(before, best.after):
-        least = {name: round(part, 4) for name, part in budget.achieved(before, best.after).items()}
+    if not budget.is_met(best.before, best.after):
+        least = {name: round(part, 4) for name, part in budget.achieved(best.before, best.after).items()}
         raise ValueError(
             f"budget must be one that can be met, got {budget.limits}; with all removed that can be, {least} are left"
         )
-    while high - low > 1:
+    while high - low > 1 and not budget.all:
         middle = (low + high) // 2
         found = leaves(middle)
-        if budget.is_met(before, found.after):
+        if budget.is_met(found.before, found.after):
             high, best = middle, found
         else:
             low = middle

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from multipath_gcn.prune.budget import Budget, Cost, cost, fit
+from multipath_gcn.prune.budget import Budget, Cost, cost, fit, timed_in_turns
 from multipath_gcn.prune.cut import cut
 from multipath_gcn.prune.find import find_channels
 from multipath_gcn.prune.plan import Plan
@@ -39,7 +39,7 @@ class Pruned:
         model: the new model; the one it was made of is as it was.
         plan: what was removed.
         before, after: what the two cost.
-        asked, achieved: parts of what is limited.
+        asked, achieved: parts of what is limited; ``{"all": True}``, and parts of parameters and multiply-adds.
         verification: differences of the outputs found in the proof of the plan.
         held: what kept channels from being removed.
     """
@@ -48,7 +48,7 @@ class Pruned:
     plan: Plan
     before: Cost
     after: Cost
-    asked: dict[str, float]
+    asked: dict[str, float | bool]
     achieved: dict[str, float]
     verification: Verification
     held: list[str]
@@ -88,13 +88,17 @@ def compress(
         smaller, plan = chosen.finish(model, level)
         verification = verify(smaller, plan, *inputs)
         cut(smaller, plan)
-        after = cost(smaller, *inputs, latency=timed)
-        if timed or level == len(chosen) or budget.is_met(found.before, after):
+        before, after = found.before, cost(smaller, *inputs)
+        if timed or level == len(chosen) or budget.is_met(before, after):
             break
         level = min(len(chosen), level + max(1, len(chosen) // 100))
+    if not plan.count:
+        raise ValueError(f"budget must let something go, {budget} takes nothing: {len(chosen)} channels could")
+    if timed:
+        before, after = timed_in_turns((before, after), (model, smaller), inputs)
     if reestimate and batches:
         reestimate_norms(smaller, batches)
     return Pruned(
-        smaller, plan, found.before, after, budget.limits, budget.achieved(found.before, after), verification,
+        smaller, plan, before, after, budget.asked, budget.achieved(before, after), verification,
         channels.reasons_held() + list(chosen.left_alone),
     )  # fmt: skip

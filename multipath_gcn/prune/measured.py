@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from multipath_gcn.prune.channels import Channels
-from multipath_gcn.prune.readers import Reader, readers
+from multipath_gcn.prune.readers import readers
 from multipath_gcn.prune.signals import Moments
 from multipath_gcn.prune.sites import Site, find_sites, uses
 
@@ -23,7 +23,7 @@ def measured(model: nn.Module, channels: Channels, batches: Sequence[tuple[Any, 
         batches: what ``forward`` takes, at least one tuple; labels are not needed.
     """
     sites = find_sites(model, batches[0])
-    columns = {group.name: _columns(readers(model, channels, group), sites) for group in channels.groups}
+    columns = columns_read(model, channels, sites)
     names = {name for places in columns.values() for name in places}
     sums: dict[tuple[str, str], _Sums] = {}
     for batch in batches:
@@ -32,7 +32,7 @@ def measured(model: nn.Module, channels: Channels, batches: Sequence[tuple[Any, 
             for name, at in places.items():
                 if name not in used:  # a layer that this batch did not come by
                     continue
-                rows = _rows(used[name].x, sites[name])
+                rows = rows_read(used[name].x, sites[name])
                 found = sums.setdefault((group, name), _Sums(len(at)))
                 for part in at.T:  # a channel may be read in several columns, behind a flatten say
                     found.add(rows[:, part])
@@ -45,16 +45,21 @@ def measured(model: nn.Module, channels: Channels, batches: Sequence[tuple[Any, 
     return result
 
 
-def _columns(read_by: list[Reader], sites: dict[str, Site]) -> dict[str, Tensor]:
-    """For layers that read every unit: the positions [units, k] at which it lies in what they read."""
+def columns_read(model: nn.Module, channels: Channels, sites: dict[str, Site]) -> dict[str, dict[str, Tensor]]:
+    """For groups by name, and the layers that read every unit of them: the positions [units, k] at which it lies in
+    what they read."""
     return {
-        reader.name: torch.stack([at for _, at in reader.columns])
-        for reader in read_by
-        if reader.name in sites and reader.whole and len(reader.columns[0][1])
+        group.name: {
+            reader.name: torch.stack([at for _, at in reader.columns])
+            for reader in readers(model, channels, group)
+            if reader.name in sites and reader.whole and len(reader.columns[0][1])
+        }
+        for group in channels.groups
     }
 
 
-def _rows(x: Tensor, site: Site) -> Tensor:
+def rows_read(x: Tensor, site: Site) -> Tensor:
+    """What a layer reads as rows of channels."""
     return (x if site.geometry is None else x.movedim(1, -1)).flatten(0, -2)
 
 

@@ -1,13 +1,13 @@
 """From scores of channels to the order in which they go."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import nn
 
 from multipath_gcn.prune.channels import Channels
-from multipath_gcn.prune.fold import fold_constants
+from multipath_gcn.prune.fold import CONSTANT, fold_constants
 from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.shift import with_new_biases
 
@@ -19,27 +19,36 @@ class Order:
 
     Args:
         channels: of the model.
-        scores: for groups by name, a score of every unit; what is held fast is never taken.
+        scores: for groups by name, a score of every unit. What is held fast is never taken, nor what has none (NaN).
         scope: ``"global"`` compares scores over all layers, ``"layer"`` takes the same part of every layer.
         round_to: channels that are left are a multiple of this.
+        constant: as in :func:`~multipath_gcn.prune.fold.fold_constants`.
 
     Level n removes the first n of them, but at least one channel of every group stays.
     """
 
-    left_alone = ()
+    left_alone: Sequence[str] = ()
 
-    def __init__(self, channels: Channels, scores: Mapping[str, np.ndarray], scope: str = "global", round_to: int = 1):
+    def __init__(
+        self,
+        channels: Channels,
+        scores: Mapping[str, np.ndarray],
+        scope: str = "global",
+        round_to: int = 1,
+        constant: float = CONSTANT,
+    ):
         if scope not in SCOPES:
             raise ValueError(f"scope must be one of {list(SCOPES)}, got {scope!r}")
-        self.channels, self.round_to = channels, round_to
+        self.channels, self.round_to, self.constant = channels, round_to, constant
         entries = []
         for group in channels.groups:
-            free = group.free
-            if group.name not in scores or not len(free):
+            if group.name not in scores:
                 continue
-            order = group.spared(free[np.argsort(scores[group.name][free], kind="stable")])
+            score = scores[group.name]
+            free = group.free[~np.isnan(score[group.free])]
+            order = group.spared(free[np.argsort(score[free], kind="stable")])
             for rank, unit in enumerate(order):
-                value = scores[group.name][unit] if scope == "global" else (rank + 1) / len(group)
+                value = score[unit] if scope == "global" else (rank + 1) / len(group)
                 entries.append((value, group.name, int(unit)))
         if not entries:
             raise ValueError(
@@ -52,7 +61,7 @@ class Order:
 
     def finish(self, model: nn.Module, level: int) -> tuple[nn.Module, Plan]:
         compensated, plan = copy.deepcopy(model), self.plan(level)
-        fold_constants(compensated, self.channels, plan)
+        fold_constants(compensated, self.channels, plan, self.constant)
         return compensated, with_new_biases(plan, model, compensated, self.channels)
 
     def plan(self, level: int) -> Plan:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from multipath_gcn.files import write_atomically
 from multipath_gcn.prune import (
     Budget,
-    Cost,
     Method,
     compress,
     layer_changes,
@@ -19,7 +18,7 @@ from multipath_gcn.prune import (
     reestimate_norms,
     save_pruned,
 )
-from multipath_gcn.prune.budget import milliseconds
+from multipath_gcn.prune.budget import timed_in_turns
 
 
 class Task(Protocol):
@@ -103,11 +102,14 @@ class PruneTask:
             reestimate_norms(found.model, self.batches)
             scores["reestimated"] = self._scores(found.model)
         save_pruned(directory, found.model, found.plan)
+        costs = found.before, found.after
+        if found.before.latency is None:
+            costs = timed_in_turns(costs, (model, found.model), example)
         self.facts = {
             "asked": found.asked,
             "achieved": found.achieved,
-            "before": asdict(_timed(found.before, model, example)),
-            "after": asdict(_timed(found.after, found.model, example)),
+            "before": asdict(costs[0]),
+            "after": asdict(costs[1]),
             "removed": {name: len(units) for name, units in found.plan.removed.items()},
             "largest_difference": found.verification.difference,
             "held": found.held,
@@ -120,7 +122,3 @@ class PruneTask:
     def _scores(self, model: nn.Module) -> dict[str, float]:
         scores = self.task.evaluate(model)
         return {name: scores[name] for name in ("valid", "test")}
-
-
-def _timed(cost: Cost, model: nn.Module, example: tuple[Any, ...]) -> Cost:
-    return cost if cost.latency is not None else replace(cost, latency=milliseconds(model, *example))

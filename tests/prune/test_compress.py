@@ -80,10 +80,12 @@ def test_costs_of_networks_are_those_of_their_layers(name):
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({}, r"budget must limit one of \['parameters', 'macs', 'latency'\], got none"),
+        ({}, r"budget must limit one of \['parameters', 'macs', 'latency'\], or be all=true, got none"),
+        ({"all": "no"}, "budget.all must be true or false, got 'no'"),
         ({"macs": 1.5}, r"budget.macs must lie between 0 and 1, got 1.5"),
         ({"parameters": 0}, r"budget.parameters must lie between 0 and 1, got 0"),
         ({"macs": 0.5, "round_to": 0}, "budget.round_to must be an integer of at least 1, got 0"),
+        ({"macs": 0.5, "all": True}, r"budget.all must be false beside a limit, got \{'macs': 0.5\}"),
     ],
 )
 def test_budgets_are_checked(options, rule):

@@ -13,6 +13,7 @@ from multipath_gcn.report.cli import main as report
 from multipath_gcn.trained import dataset_of, load_trained, task_of
 
 METHODS = sorted(path.stem for path in (Path(multipath_gcn.conf.__file__).parent / "prune").glob("*.yaml"))
+METHODS.remove("inactive")  # which removes what training has switched off, whatever the budget: below
 IMAGES = ("task=image", "model=vgg_mini", "model.stages=[[8],[16]]", "fit.epochs=2")
 NODES = ("data=digits", "fit.epochs=5", "hidden_channels=16")
 
@@ -50,6 +51,18 @@ def test_every_method_prunes_a_trained_network(method, trained, monkeypatch, tmp
     assert (result["data"], result["epochs"]) == ("digit_images", 1)
     assert result["model"] == f"vgg_mini {method}"
     assert all(told[when]["latency"] > 0 for when in ("before", "after"))
+
+
+def test_what_is_inactive_goes(trained, monkeypatch, tmp_path):
+    low = "prune.threshold=0.95"  # after two epochs no scale is near 0
+    options = ("prune=inactive", "budget.all=true", low, "task.calibration=64", "task.reestimate=false")
+    result = pruned(monkeypatch, tmp_path, trained["images"], *options)
+    told = result["pruning"]
+    assert told["asked"] == {"all": True} and set(told["achieved"]) == {"parameters", "macs"}
+    before = load_trained(trained["images"])
+    inactive = [int((norm.weight.abs() < 0.95).sum()) for norm in before.modules() if hasattr(norm, "running_mean")]
+    assert sum(told["removed"].values()) == sum(min(n, width - 1) for n, width in zip(inactive, (8, 16), strict=True))
+    assert set(told["scores"]) == {"before", "straight"}
 
 
 def test_a_run_leaves_a_table_and_a_picture_of_its_layers(trained, monkeypatch, tmp_path):
