@@ -153,7 +153,7 @@ def run(folder: Path, data: Images, seeds: list[int], epochs: int) -> None:
 def report(folder: Path, epochs: int) -> str:
     rows = pd.read_csv(folder / "rows.csv")
     facts = {"command": f"beta_lasso.py FOLDER --epochs {epochs}"} | timing.describe(timing.Clock(torch.device("cpu")))
-    seeds = sorted(rows.seed.unique())
+    seeds = rows.seed.drop_duplicates().tolist()  # the first is the one that the strength was chosen with
     chosen = rows[(rows.way == "beta 0")].lam.iloc[0]
     lines = ["# beta-LASSO: S-FC on CIFAR-10", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
     lines += [

@@ -29,11 +29,13 @@ class Images:
             images = torch.cat([part if size == 32 else _halved(part) for part in parts])
             self.splits[name] = images, split.labels[at]
 
-    def batches(self, generator: torch.Generator, limit: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, generator: torch.Generator, limit: int | None = None, size: int = BATCH
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.splits["train"]
         order = torch.randperm(len(images), generator=generator)[:limit]
-        for at in order.split(BATCH):
-            if len(at) == BATCH:
+        for at in order.split(size):
+            if len(at) == size:
                 yield self._input(self.augment(images[at], generator)), labels[at]
 
     def _input(self, images: Tensor) -> Tensor:

@@ -24,13 +24,15 @@ class UnevenGroupedConv2d(nn.Module):
         filters: for every group its number of filters :math:`O_g`; they follow each other in the output.
         kernel_size, stride, padding, dilation: as for :class:`torch.nn.Conv2d`, padding with zeros.
         bias, device, dtype: as for :class:`torch.nn.Conv2d`.
+        order: for every output channel the number of its filter, counted through all groups; None: as they come.
 
     Shapes:
         - **input:** :math:`(N, C, H, W)` or :math:`(C, H, W)`, C above every number in ``inputs``
         - **output:** :math:`(N, O, H', W')` or :math:`(O, H', W')`, O the sum of ``filters``
 
     Raises:
-        ValueError: for no groups, a group without channels or filters, or lists of different length.
+        ValueError: for no groups, a group without channels or filters, lists of different length, or an ``order`` that
+            is no permutation of the filters.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class UnevenGroupedConv2d(nn.Module):
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        order: Sequence[int] | None = None,
     ):
         super().__init__()
         if not inputs or len(inputs) != len(filters):
@@ -52,6 +55,8 @@ class UnevenGroupedConv2d(nn.Module):
             )
         if any(len(channels) < 1 or min(channels) < 0 for channels in inputs) or min(filters) < 1:
             raise ValueError(f"every group must have channels and filters, got inputs={inputs}, filters={filters}")
+        if order is not None and sorted(order) != list(range(sum(filters))):
+            raise ValueError(f"order must be a permutation of 0..{sum(filters) - 1}, got {list(order)}")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.inputs, self.filters = [list(channels) for channels in inputs], list(filters)
         self.kernel_size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
@@ -63,8 +68,8 @@ class UnevenGroupedConv2d(nn.Module):
         for g, channels in enumerate(self.inputs):
             if not _is_run(channels):
                 self.register_buffer(f"channels{g}", torch.tensor(channels, device=device), persistent=False)
-        if device is None or torch.device(device).type != "meta":
-            self.reset_parameters()
+        self.register_buffer("order", None if order is None else torch.tensor(order, device=device), persistent=False)
+        self.reset_parameters()
 
     @property
     def weights(self) -> list[nn.Parameter]:
@@ -77,18 +82,23 @@ class UnevenGroupedConv2d(nn.Module):
 
     def reset_parameters(self) -> None:
         """As :class:`torch.nn.Conv2d` does, group by group."""
-        biases = [None] * len(self.filters) if self.bias is None else self.bias.split(self.filters)
-        for weight, bias in zip(self.weights, biases, strict=True):
+        if self.weight0.is_meta:  # there is nothing to fill
+            return
+        bounds = []
+        for weight in self.weights:
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
-            if bias is not None:
-                bound = 1 / math.sqrt(weight[0].numel())
-                with torch.no_grad():
-                    bias.uniform_(-bound, bound)
+            bounds += [1 / math.sqrt(weight[0].numel())] * len(weight)
+        if self.bias is not None:
+            bound = torch.tensor(bounds)
+            bound = (bound if self.order is None else bound[self.order.cpu()]).to(self.bias)
+            with torch.no_grad():
+                self.bias.uniform_(-1, 1).mul_(bound)
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = self.stride, self.padding, self.dilation
         parts = [F.conv2d(self._read(x, g), weight, None, *geometry) for g, weight in enumerate(self.weights)]
         y = torch.cat(parts, dim=-3)
+        y = y if self.order is None else y.index_select(-3, self.order)
         return y if self.bias is None else y + self.bias[:, None, None]
 
     def _read(self, x: Tensor, g: int) -> Tensor:
@@ -101,7 +111,8 @@ class UnevenGroupedConv2d(nn.Module):
         groups = ", ".join(
             f"{len(channels)} -> {count}" for channels, count in zip(self.inputs, self.filters, strict=True)
         )
-        return f"{groups}, kernel_size={self.kernel_size}, stride={self.stride}, bias={self.bias is not None}"
+        order = "" if self.order is None else ", outputs in an order of their own"
+        return f"{groups}, kernel_size={self.kernel_size}, stride={self.stride}, bias={self.bias is not None}{order}"
 
 
 def _is_run(channels: list[int]) -> bool:

@@ -17,7 +17,9 @@ from multipath_gcn.prune.measures import inactive_scales, nonzeros
 from multipath_gcn.prune.order import Order
 from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.reestimate import reestimate_norms
+from multipath_gcn.prune.repack import Repacked, repack
 from multipath_gcn.prune.resize import resizes
+from multipath_gcn.prune.self_grouping import Grouping, self_group
 from multipath_gcn.prune.similarity import Similarity
 from multipath_gcn.prune.store import cut_as_saved, load_pruned, save_pruned
 from multipath_gcn.prune.torch_pruning import GroupImportance, by_torch_pruning
@@ -31,6 +33,7 @@ __all__ = [
     "Channels",
     "Cost",
     "GroupImportance",
+    "Grouping",
     "LassoReconstruction",
     "LayerChange",
     "Locality",
@@ -39,6 +42,7 @@ __all__ = [
     "Plan",
     "Pruned",
     "Reconstruction",
+    "Repacked",
     "Similarity",
     "Verification",
     "by_chance",
@@ -61,8 +65,10 @@ __all__ = [
     "plan_paths",
     "reconstruct",
     "reestimate_norms",
+    "repack",
     "resizes",
     "save_pruned",
     "selectivity",
+    "self_group",
     "verify",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from multipath_gcn.prune.cut_groups import cut_groups
 from multipath_gcn.prune.cut_paths import check_paths, cut_paths
+from multipath_gcn.prune.cut_regrouped import cut_regrouped
 from multipath_gcn.prune.cut_windows import cut_windows
 from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.resize import resize
@@ -38,6 +39,8 @@ def cut(model: nn.Module, plan: Plan) -> None:
                     new[id(tensor)] = selected(tensor, dims)
                 _set(module, attribute, new[id(tensor)])
                 changed.add(module)
+        for name, groups in plan.regrouped.items():
+            cut_regrouped(model, name, groups)
         for module in reversed(list(model.modules())):  # children before their parents
             if module in changed or any(part in changed for part in module.modules()):
                 resize(module)

@@ -3,10 +3,8 @@
 import torch
 from torch import nn
 
-from multipath_gcn.nn.grouped_conv import GroupedConv2d
-from multipath_gcn.nn.hooks import hooked
-from multipath_gcn.nn.uneven_conv import UnevenGroupedConv2d
 from multipath_gcn.prune.plan import Plan
+from multipath_gcn.prune.uneven import may_be_uneven, replace_by_uneven
 
 
 def cut_groups(model: nn.Module, name: str, plan: Plan) -> nn.Module:
@@ -32,29 +30,13 @@ def cut_groups(model: nn.Module, name: str, plan: Plan) -> nn.Module:
         if bias is not None:
             conv.bias = nn.Parameter(bias, conv.bias.requires_grad)
         return conv
-    if type(conv) not in (nn.Conv2d, GroupedConv2d) or conv.padding_mode != "zeros" or hooked(conv):
+    if not may_be_uneven(conv):
         raise ValueError(
             f"{path} must be a plain Conv2d without hooks to lose unequal parts of its groups, got {conv}; "
             "remove the same number of channels from every group"
         )
-    return _uneven(model, path, conv, [[new[c] for c in inputs[g]] for g in live], parts, bias)
+    return replace_by_uneven(model, path, [[new[c] for c in inputs[g]] for g in live], parts, bias)
 
 
 def _part(weight: torch.Tensor, rows: list[int], columns: list[int]) -> torch.Tensor:
     return weight[rows][:, columns] if columns else weight[rows][:, :1] * 0  # constant filters: they read zeros
-
-
-def _uneven(model, path, conv, inputs, parts, bias) -> nn.Module:
-    inputs = [channels or [0] for channels in inputs]
-    geometry = conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    layer = UnevenGroupedConv2d(inputs, [len(part) for part in parts], *geometry, bias is not None, device="meta")
-    for g, part in enumerate(parts):
-        setattr(layer, f"weight{g}", nn.Parameter(part, conv.weight.requires_grad))
-    for g, channels in enumerate(inputs):
-        if f"channels{g}" in layer._buffers:
-            layer._buffers[f"channels{g}"] = torch.tensor(channels, device=conv.weight.device)
-    if bias is not None:
-        layer.bias = nn.Parameter(bias, conv.bias.requires_grad)
-    layer.train(conv.training)
-    model.set_submodule(path, layer)
-    return layer

@@ -24,7 +24,7 @@ def magnitude(model: nn.Module, channels: Channels, p: int = 2) -> Scores:
     """
     if p not in (1, 2):
         raise ValueError(f"p must be 1 or 2, got {p!r}")
-    known, found = dict(model.named_parameters()), {}
+    known, found = dict([*model.named_parameters(), *model.named_buffers()]), {}
     for group in channels.groups:
         sums = np.zeros(len(group))
         for layer, units in group.rows.items():

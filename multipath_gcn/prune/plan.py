@@ -15,6 +15,11 @@ class Plan:
             ``channels``), and its groups.
         windowed: the same for every weight whose filters read windows of channels.
         paths: the numbers of whole paths that go, by the name of their :class:`~multipath_gcn.nn.MultiPathGCN`.
+        regrouped: for every weight of a convolution that becomes one in groups, after ``kept``: of each group the
+            number of its filters, which follow each other, and the input channels they read; and, where outputs must
+            stay in their order, of every output channel its place among the filters.
+
+    Positions in ``kept`` that are not ascending move channels.
     """
 
     removed: dict[str, list[int]]
@@ -22,6 +27,7 @@ class Plan:
     grouped: dict[str, dict[str, Any]] = field(default_factory=dict)
     windowed: dict[str, dict[str, Any]] = field(default_factory=dict)
     paths: dict[str, list[int]] = field(default_factory=dict)
+    regrouped: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -30,7 +36,8 @@ class Plan:
     def from_json(cls, record: dict[str, Any]) -> "Plan":
         """Reads what :meth:`to_json` gave, through JSON, whose keys are strings."""
         kept = {name: {int(dim): list(at) for dim, at in dims.items()} for name, dims in record["kept"].items()}
-        return cls(record["removed"], kept, record["grouped"], record["windowed"], record.get("paths", {}))
+        later = (record.get(name, {}) for name in ("paths", "regrouped"))
+        return cls(record["removed"], kept, record["grouped"], record["windowed"], *later)
 
     @property
     def count(self) -> int:

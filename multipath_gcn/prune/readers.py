@@ -84,7 +84,7 @@ class Reader:
 
 def readers(model: nn.Module, channels: Channels, group: ChannelGroup) -> list[Reader]:
     """Every weight that reads channels of the group."""
-    known, found = dict(model.named_parameters()), []
+    known, found = dict([*model.named_parameters(), *model.named_buffers()]), []
     number = {int(c): n for n, c in enumerate(group.units)}
     for owner, classes in channels.read_by_columns(group):
         at: list[list[int]] = [[] for _ in group.units]

@@ -11,13 +11,12 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from multipath_gcn.nn.grouped_conv import GroupedConv2d
-from multipath_gcn.nn.hooks import hooked
 from multipath_gcn.prune.arguments import positional
 from multipath_gcn.prune.evaluation import evaluating
 from multipath_gcn.prune.labels import BLANK, Call, Dim, Event, Labels, Read
 from multipath_gcn.prune.relations import Relations
 from multipath_gcn.prune.rules import rule_of
+from multipath_gcn.prune.uneven import may_be_uneven
 
 UNSUPPORTED = "is an operator without a rule for channels"
 
@@ -92,8 +91,7 @@ class Trace(TorchDispatchMode):
     def _may_be_uneven(self, name: str) -> bool:
         """Whether :mod:`.cut_groups` can make it uneven; depthwise weights always stay even."""
         layer = self._layer_of(name)
-        plain = type(layer) in (nn.Conv2d, GroupedConv2d) and layer.padding_mode == "zeros" and not hooked(layer)
-        return plain or layer.weight.size(1) == 1
+        return may_be_uneven(layer) or layer.weight.size(1) == 1
 
     def _layer_of(self, name: str) -> nn.Module | None:
         return self._layers.get(name.rpartition(".")[0])

@@ -53,6 +53,29 @@ def verify(model: nn.Module, plan: Plan, *inputs: Any) -> Verification:
     return Verification({name: difference for name, difference in found.items() if difference is not None})
 
 
+def same_outputs(model: nn.Module, other: nn.Module, inputs: tuple) -> float:
+    """The largest difference of the outputs of two models, over the largest value or 1, on given and random inputs.
+
+    Raises:
+        CannotPrune: where it is more than rounding.
+    """
+    worst = 0.0
+    for x in (inputs, shaken(inputs, seed=0)):
+        try:
+            all_wanted = _tensors(evaluated(model, copied(x)))
+        except Exception:  # of random numbers where the model wants others
+            if x is inputs:
+                raise
+            continue
+        if x is not inputs and not all(y.isfinite().all() for y in all_wanted):
+            continue
+        for wanted, y in zip(all_wanted, _tensors(evaluated(other, copied(x))), strict=True):
+            worst = max(worst, _relative(y, wanted))
+            if not worst <= TOLERANCE.get(wanted.dtype, 1e-5):
+                raise CannotPrune(f"outputs must stay the same, they differ by {worst:.3g}", "the model")
+    return worst
+
+
 def zeroed(model: nn.Module, plan: Plan) -> nn.Module:
     """A copy of the model with zeros in the place of what the plan removes."""
     copied = copy.deepcopy(model)
@@ -70,8 +93,18 @@ def zeroed(model: nn.Module, plan: Plan) -> nn.Module:
             start = torch.from_numpy(windows.start.copy())[:, None] + torch.arange(windows.width)
             gone = ~torch.isin(start % windows.in_channels, torch.tensor(read["channels"]))
             known[name][gone.to(known[name].device)] = 0
+        for name, told in plan.regrouped.items():
+            _zero_regrouped(known[name], plan.kept.get(name, {}), told)
     silence_paths(copied, plan)
     return copied
+
+
+def _zero_regrouped(weight: Tensor, kept: dict[int, list[int]], told: dict[str, Any]) -> None:
+    rows, columns = (torch.tensor(kept.get(dim, range(weight.size(dim)))) for dim in (0, 1))
+    for own, inputs in zip(rows.split(told["filters"]), told["inputs"], strict=True):
+        gone = torch.ones(weight.size(1), dtype=torch.bool)
+        gone[columns[torch.tensor(inputs, dtype=torch.long)]] = False
+        weight[own[:, None], gone.nonzero().flatten()] = 0
 
 
 def _zero_groups(weight: Tensor, read: dict[str, Any]) -> None:

@@ -22,6 +22,25 @@ def test_it_is_the_dense_convolution_with_zeros(bias, geometry):
     assert torch.autograd.gradcheck(layer, x)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_outputs_come_in_any_order(bias):
+    torch.manual_seed(0)
+    plain = UnevenGroupedConv2d(INPUTS, [2, 3, 1], 3, bias=bias)
+    order = [5, 0, 3, 1, 4, 2]
+    layer = UnevenGroupedConv2d(INPUTS, [2, 3, 1], 3, bias=bias, order=order)
+    layer.load_state_dict(plain.state_dict())
+    if bias:
+        layer.bias.data = plain.bias.data[order]
+    x = torch.randn(2, 6, 5, 5)
+    torch.testing.assert_close(layer(x), plain(x)[:, order])
+    torch.testing.assert_close(layer(x[0]), plain(x[0])[order])
+
+
+def test_biases_start_by_the_width_of_their_own_group():
+    layer = UnevenGroupedConv2d([range(64), [0]], [100, 100], 1, order=[*range(100, 200), *range(100)])
+    assert layer.bias[:100].abs().max() > 1 / 8 >= layer.bias[100:].abs().max()
+
+
 def test_even_groups_are_a_grouped_convolution():
     layer = UnevenGroupedConv2d([[0, 1], [2, 3]], [3, 3], 3)
     grouped = nn.Conv2d(4, 6, 3, groups=2)
@@ -57,3 +76,8 @@ def test_state_dict_repr_and_export():
 def test_bad_groups_are_refused(inputs, filters, rule):
     with pytest.raises(ValueError, match=rule):
         UnevenGroupedConv2d(inputs, filters, 3)
+
+
+def test_an_order_is_a_permutation():
+    with pytest.raises(ValueError, match=r"order must be a permutation of 0..2, got \[0, 0, 1\]"):
+        UnevenGroupedConv2d([[0], [1]], [1, 2], 3, order=[0, 0, 1])

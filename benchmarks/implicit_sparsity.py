@@ -1,0 +1,232 @@
+"""Filters that training switches off: CIFAR-10 at 16 x 16, 20,000 training images, a VGG of six convolutions.
+
+    python benchmarks/implicit_sparsity.py FOLDER [--seeds 0 1 2] [--epochs 8] [--quick]
+
+Adam with L2 in the gradient (two strengths, two batch sizes), AdamW, SGD with L2, and Adam without either. After every
+epoch the filters that are inactive by both tests of the paper, over all training images (curves.csv); after the last
+what prune.by_inactivity removes of them, beside the removal of as many by their L2 norms. FOLDER keeps rows.csv; run
+again, it does what is missing. Writes benchmarks/results/implicit_sparsity.
+"""
+
+import argparse
+import copy
+import csv
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import timing
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from small_images import TEST, TRAIN, Images
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import SGD, Adam, AdamW
+
+from multipath_gcn.models import VGG
+from multipath_gcn.prune import Budget, by_inactivity, by_magnitude, compress, cost, cut, find_channels, selectivity
+from multipath_gcn.prune.inactive import SCALE, largest_scales
+from multipath_gcn.prune.peaks import peaks
+
+OUT = Path(__file__).parent / "results" / "implicit_sparsity"
+STAGES = ((24, 24), (48, 48), (96, 96))
+FILTERS = sum(map(sum, STAGES))
+WAYS = {
+    "Adam, L2 1e-4": (partial(Adam, lr=1e-3, weight_decay=1e-4), 128),
+    "Adam, L2 1e-4, batch 40": (partial(Adam, lr=1e-3, weight_decay=1e-4), 40),
+    "Adam, L2 1e-3": (partial(Adam, lr=1e-3, weight_decay=1e-3), 128),
+    "AdamW, 1e-1": (partial(AdamW, lr=1e-3, weight_decay=1e-1), 128),
+    "SGD, L2 5e-4": (partial(SGD, lr=0.05, momentum=0.9, weight_decay=5e-4), 128),
+    "Adam, nothing": (partial(Adam, lr=1e-3), 128),
+}
+FIELDS = ("seed", "way", "accuracy", "scale", "activation", "removed", "difference", "left", "macs", "parameters",
+          "magnitude", "ms_before", "ms_after")  # fmt: skip
+
+
+def counts(model: nn.Module, data: Images) -> dict[str, float]:
+    """Filters inactive by either test, and the mean selectivity of those that are active by both, layer by layer."""
+    model.eval()
+    batches = [(x,) for (x,) in data.calibration(len(data.splits["train"][0]), 500)]
+    channels = find_channels(model, batches[0][0][:2])
+    scale = sum(int((found < SCALE).sum()) for found in largest_scales(model, channels).values())
+    silent = sum(int((found < 1e-12).sum()) for found in peaks(model, channels, batches).values())
+    found = {"scale": scale, "activation": silent}
+    blocks = [layer for layer in model.features if not isinstance(layer, nn.MaxPool2d)]
+    tops: list[list[torch.Tensor]] = [[] for _ in blocks]
+    hooks = [
+        block.register_forward_hook(lambda _, x, y, top=top: top.append(y.flatten(2).amax(2)))
+        for block, top in zip(blocks, tops, strict=True)
+    ]
+    with torch.no_grad():
+        for batch in batches:
+            model(*batch)
+    for hook in hooks:
+        hook.remove()
+    for i, (block, top) in enumerate(zip(blocks, tops, strict=True)):
+        told = selectivity(torch.cat(top))
+        active = (told < 1) & (block.norm.weight.abs() >= SCALE)
+        found[f"selectivity {i}"] = float(told[active].mean()) if active.any() else float("nan")
+    return found
+
+
+def trained(way: str, seed: int, data: Images, epochs: int, curves: Path) -> nn.Module:
+    make, batch = WAYS[way]
+    torch.manual_seed(seed)
+    model = VGG(3, 10, stages=STAGES).to(memory_format=torch.channels_last)
+    optimizer, generator = make(model.parameters()), torch.Generator().manual_seed(seed)
+    for epoch in range(1, epochs + 1):
+        model.train()
+        for images, labels in data.batches(generator, size=batch):
+            loss = F.cross_entropy(model(images), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        found = {"seed": seed, "way": way, "epoch": epoch, "accuracy": data.accuracy(model)} | counts(model, data)
+        _append(curves, found, list(found))
+    return model.eval()
+
+
+def removed(model: nn.Module, data: Images) -> dict[str, float]:
+    """What removal leaves of a network, and what removal of as many filters by L2 norm does."""
+    example = data.calibration(256, 256)[0][0]
+    before = counts(model, data)
+    found = {"accuracy": data.accuracy(model), **{test: before[test] for test in ("scale", "activation")}}
+    if not before["scale"]:
+        costs = cost(model, example[:1])
+        left = {"macs": costs.macs, "parameters": costs.parameters, "ms_before": 1.0, "ms_after": 1.0}
+        same = {"left": found["accuracy"], "magnitude": found["accuracy"], "difference": 0.0}
+        return found | {"removed": 0} | left | same
+    smaller = compress(model, (example,), Budget(all=True), by_inactivity, reestimate=False)
+    with torch.no_grad():
+        difference = float((smaller.model(example) - model(example)).abs().max())
+    channels = find_channels(model, example)
+    other, plan = by_magnitude(model, channels).finish(model, smaller.plan.count)
+    cut(other, plan)
+    times = [call.median for call in _times(model, smaller.model, example).values()]
+    costs = cost(smaller.model, example[:1])
+    return found | {
+        "removed": smaller.plan.count, "difference": difference, "left": data.accuracy(smaller.model),
+        "macs": costs.macs, "parameters": costs.parameters, "magnitude": data.accuracy(other),
+        "ms_before": 1e3 * times[0], "ms_after": 1e3 * times[1],
+    }  # fmt: skip
+
+
+def _times(model: nn.Module, smaller: nn.Module, example: torch.Tensor) -> dict:
+    calls = {name: timing.inference(copy.deepcopy(m), example[:32]) for name, m in (("all", model), ("left", smaller))}
+    return timing.interleaved(calls, timing.Clock(torch.device("cpu")), 0.3, (9, 50))
+
+
+def _append(path: Path, row: dict, fields: list[str]) -> None:
+    with open(path, "a", newline="") as file:
+        table = csv.DictWriter(file, fields)
+        if file.tell() == 0:
+            table.writeheader()
+        table.writerow(row)
+
+
+def report(folder: Path, epochs: int) -> str:
+    rows, curves = pd.read_csv(folder / "rows.csv"), pd.read_csv(folder / "curves.csv")
+    facts = {"command": f"implicit_sparsity.py FOLDER --epochs {epochs}"}
+    facts |= timing.describe(timing.Clock(torch.device("cpu")))
+    whole = cost(VGG(3, 10, stages=STAGES), torch.randn(1, 3, 16, 16))
+    lines = ["# Implicit filter sparsity on CIFAR-10", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines += [
+        f"{TRAIN:,} training and {TEST:,} test images of 16 x 16, {epochs} epochs at a constant learning rate (1e-3, "
+        f"SGD 0.05), batches of 128 unless told, seeds {', '.join(map(str, sorted(rows.seed.unique())))}; {FILTERS} "
+        f"filters, {whole.parameters:,} parameters, {whole.macs / 1e6:.2f} M multiply-adds. Mean ± deviation over "
+        "seeds. Inactive: largest scale of the batch norm below 1e-3; no activation above 1e-12 over all training "
+        "images. Difference: of the scores of 256 training images, largest. L2 norms: accuracy after the removal of as "
+        "many filters by magnitude. Time: batch 32, in turns, left over before. Batches of 40 are 3.2 times the steps. "
+        "AdamW shrinks weights by lr times 0.1 = 1e-4 of themselves a step.",
+        "",
+        "| way | test % | inactive by scale | by activation | removed | test % then | difference | L2 norms | "
+        "multiply-adds left | parameters left | time |",
+        "|---|" + "---:|" * 10,
+    ]
+    for way, found in rows.groupby("way", sort=False):
+        cells = [f"{found.accuracy.mean():.1f} ± {found.accuracy.std():.1f}"]
+        cells += [f"{found[name].mean():.0f} ± {found[name].std():.0f}" for name in ("scale", "activation")]
+        cells += [
+            f"{found.removed.mean():.0f}", f"{found.left.mean():.1f}", f"{found.difference.max():.1e}",
+            f"{found.magnitude.mean():.1f}", f"{100 * found.macs.mean() / whole.macs:.0f} %",
+            f"{100 * found.parameters.mean() / whole.parameters:.0f} %",
+            f"{(found.ms_after / found.ms_before).mean():.2f}",
+        ]  # fmt: skip
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    layers = [name for name in curves if name.startswith("selectivity")]
+    last = curves[curves.epoch == curves.epoch.max()]
+    lines += [
+        "",
+        "Mean selectivity over all training images, of the features active by both tests after the last epoch:",
+        "",
+    ]
+    lines += [f"| way | {' | '.join(str(i) for i in range(1, len(layers) + 1))} |", "|---|" + "---:|" * len(layers)]
+    for way, found in last.groupby("way", sort=False):
+        lines.append(f"| {way} | {' | '.join(f'{found[name].mean():.2f}' for name in layers)} |")
+    lines += ["", "![inactive filters over epochs](curves.png)"]
+    return "\n".join(lines) + "\n"
+
+
+def draw(folder: Path, path: Path) -> None:
+    curves = pd.read_csv(folder / "curves.csv")
+    figure = Figure(figsize=(11, 3.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, title) in zip(
+        figure.subplots(1, 3),
+        (("scale", "filters with |γ| < 1e-3"), ("activation", "silent filters"), ("accuracy", "test accuracy (%)")),
+        strict=True,
+    ):
+        for way, found in curves.groupby("way", sort=False):
+            mean = found.groupby("epoch")[name].mean()
+            axes.plot(mean.index, mean, label=way, linewidth=1.3)
+        axes.set(xlabel="epoch", ylabel=title)
+        axes.grid(color="0.9", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False)
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--quick", action="store_true", help="few images, to see that it runs; writes to FOLDER")
+    options = parser.parse_args()
+    data = Images(1024, 500) if options.quick else Images()
+    folder = options.folder / (f"quick{options.epochs}" if options.quick else f"epochs{options.epochs}")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = folder / "rows.csv"
+    done = set()
+    if rows.is_file():
+        told = pd.read_csv(rows)
+        done = set(zip(told.seed, told.way, strict=True))
+    for seed in options.seeds:
+        for way in WAYS:
+            if (seed, way) in done:
+                continue
+            part = folder / f"{way}-{seed}.part".replace(" ", "").replace(",", "-")
+            part.unlink(missing_ok=True)  # of a run that was cut off
+            model = trained(way, seed, data, options.epochs, part)
+            found = {"seed": seed, "way": way} | removed(model, data)
+            part.replace(part.with_suffix(".curve"))
+            _append(rows, found, list(FIELDS))
+            print(*(f"{value:.4g}" if isinstance(value, float) else value for value in found.values()), flush=True)
+    curves = [pd.read_csv(path) for path in sorted(folder.glob("*.curve"))]
+    order = {way: i for i, way in enumerate(WAYS)}
+    together = pd.concat(curves).sort_values(["seed", "way", "epoch"], key=lambda c: c.replace(order))
+    together.to_csv(folder / "curves.csv", index=False)
+    out = folder if options.quick else OUT
+    out.mkdir(parents=True, exist_ok=True)
+    if out != folder:
+        for name in ("rows.csv", "curves.csv"):
+            (out / name).write_bytes((folder / name).read_bytes())
+    draw(folder, out / "curves.png")
+    text = report(folder, options.epochs)
+    (out / "cpu.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""A convolution replaced by convolutions side by side."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from multipath_gcn.nn.grouped_conv import GroupedConv2d
+from multipath_gcn.nn.hooks import hooked
+from multipath_gcn.nn.uneven_conv import UnevenGroupedConv2d
+
+
+def may_be_uneven(layer: nn.Module) -> bool:
+    """Whether a layer computes as a plain convolution and nothing else listens to it."""
+    return type(layer) in (nn.Conv2d, GroupedConv2d) and layer.padding_mode == "zeros" and not hooked(layer)
+
+
+def replace_by_uneven(
+    model: nn.Module,
+    path: str,
+    inputs: Sequence[Sequence[int]],
+    parts: Sequence[Tensor],
+    bias: Tensor | None,
+    order: Sequence[int] | None = None,
+) -> nn.Module:
+    """The new layer, in the place of the convolution at ``path``.
+
+    Args:
+        inputs: for every group the channels it reads; none for filters that are constant, which read zeros.
+        parts: for every group its weight; of constant filters with one column.
+        bias: in the order of the outputs.
+        order: as in :class:`~multipath_gcn.nn.uneven_conv.UnevenGroupedConv2d`.
+    """
+    conv = model.get_submodule(path)
+    weight = conv.weight
+    inputs = [list(channels) or [0] for channels in inputs]
+    geometry = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+    layer = UnevenGroupedConv2d(
+        inputs, [len(part) for part in parts], *geometry, bias is not None, device="meta", order=order
+    )
+    for g, part in enumerate(parts):
+        setattr(layer, f"weight{g}", nn.Parameter(part.detach().clone(), weight.requires_grad))
+    for g, channels in enumerate(inputs):
+        if f"channels{g}" in layer._buffers:
+            layer._buffers[f"channels{g}"] = torch.tensor(channels, device=weight.device)
+    if order is not None:
+        layer._buffers["order"] = torch.tensor(order, device=weight.device)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach().clone(), conv.bias.requires_grad)
+    layer.train(conv.training)
+    model.set_submodule(path, layer)
+    return layer
