@@ -19,9 +19,8 @@ from pathlib import Path
 import pandas as pd
 import timing
 import torch
-from small_images import BATCH, TEST, TRAIN, Images
+from small_images import BATCH, TEST, TRAIN, Images, descend, steps
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.utils import prune as masks
 
 from multipath_gcn.models import ShallowNetwork
@@ -44,21 +43,10 @@ def network(connectivity: str, seed: int) -> nn.Module:
 
 def train(model: nn.Module, data: Images, epochs: float, seed: int, lr: float = 0.1, **options: float) -> nn.Module:
     """SGD or, with ``lam`` and ``beta``, beta-LASSO; no momentum, as in the paper, cosine to zero."""
-    generator = torch.Generator().manual_seed(seed)
-    total = round(epochs * (len(data.splits["train"][0]) // BATCH))
+    total = steps(data, epochs)
     optimizer = BetaLasso(model.parameters(), lr, **({"lam": 0.0} | options))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5 * (1 + math.cos(math.pi * t / total)))
-    model.train()
-    done = 0
-    while done < total:
-        for images, labels in data.batches(generator, (total - done) * BATCH):
-            loss = F.cross_entropy(model(images), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            done += 1
-    return model.eval()
+    return descend(model, data, optimizer, schedule, total, seed)
 
 
 def hold_zeros(model: nn.Module, keep: float | None = None) -> nn.Module:

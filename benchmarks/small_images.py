@@ -8,6 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from multipath_gcn.data import Augment, Normalize
 
@@ -59,20 +61,28 @@ def _halved(images: Tensor) -> Tensor:
 
 def train(model: nn.Module, data: Images, epochs: float, lr: float, seed: int) -> None:
     """SGD with momentum, weight decay 5e-4 and one cycle; a fraction of an epoch takes as many images."""
-    generator = torch.Generator().manual_seed(seed)
-    total = int(epochs * (len(data.splits["train"][0]) // BATCH))
+    total = steps(data, epochs)
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total)
+    descend(model, data, optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total), total, seed)
+
+
+def steps(data: Images, epochs: float) -> int:
+    return int(epochs * (len(data.splits["train"][0]) // BATCH))
+
+
+def descend(
+    model: nn.Module, data: Images, optimizer: Optimizer, schedule: LRScheduler, total: int, seed: int
+) -> nn.Module:
+    """So many training steps; the model is in evaluation mode afterwards."""
+    generator = torch.Generator().manual_seed(seed)
     model.train()
     done = 0
     while done < total:
-        for images, labels in data.batches(generator):
-            if done == total:
-                break
+        for images, labels in data.batches(generator, (total - done) * BATCH):
             loss = F.cross_entropy(model(images), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
             done += 1
-    model.eval()
+    return model.eval()

@@ -6,7 +6,8 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR, OneCycleLR, ReduceLROnPlateau
 
-from multipath_gcn.fit import fit
+from multipath_gcn.fit import COLUMNS, fit
+from multipath_gcn.report import run_plot
 
 
 class Regression:
@@ -200,3 +201,7 @@ def test_measures_of_the_model_are_columns(tmp_path):
     assert "norm" in (tmp_path / "history.csv").read_text().splitlines()[0].split(",")
     with pytest.raises(ValueError, match=r"measures must have other names than the columns .*, got \['lr'\]"):
         run(Regression(), tmp_path / "other", measures={"lr": norm})
+
+
+def test_reports_know_the_columns_that_are_no_measures():
+    assert set(run_plot.COLUMNS) == COLUMNS
