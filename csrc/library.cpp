@@ -32,6 +32,11 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   m.def(
       "separable_conv2d_packed(Tensor x, Tensor depthwise, Tensor? depthwise_bias, Tensor pointwise, Tensor? bias, "
       "Tensor start, Tensor order, int out_channels, int width, int out_height, int out_width, bool relu) -> Tensor");
+  // Groups of different width that read channels of their own choice, a residual added before the ReLU. layout: kernel size,
+  // stride, padding, dilation, relu, groups; filters and channels of each; of each its channels and its places in the output.
+  // weight, one group's after the other, and bias are of the type of sums
+  m.def(
+      "uneven_conv2d(Tensor x, Tensor weight, Tensor layout, Tensor? bias, Tensor? residual) -> Tensor");
   // Which kernel computes y ("y"), its gradient by x ("x") or by the weight ("weight")
   m.def("grouped_conv2d_kernel(Tensor x, int[] weight_size, " CONV ", str place) -> str");
 

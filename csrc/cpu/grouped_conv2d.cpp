@@ -132,17 +132,6 @@ Tensor pack(const Tensor& weight, std::vector<int64_t> stride, std::vector<int64
   return packed;
 }
 
-// Images that lie as y does.
-Tensor like_output(const Tensor& residual, const Tensor& y) {
-  check_like("residual", residual, y);
-  STD_TORCH_CHECK(sizes_of(residual) == sizes_of(y), "residual must have shape ", shape_text(y), ", got ", shape_text(residual));
-  bool alike = true;
-  for (int64_t d = 0; d < 4; ++d) alike = alike && (y.size(d) <= 1 || residual.stride(d) == y.stride(d));
-  if (alike) return residual;
-  Tensor copy = torch::stable::empty_like(y);
-  return torch::stable::copy_(copy, residual);
-}
-
 Tensor grouped_conv2d_packed(const Tensor& x, const Tensor& packed, const std::optional<Tensor>& bias,
                              const std::optional<Tensor>& residual) {
   check_images("x", x);

@@ -1,6 +1,6 @@
 // Tensors as the images that kernels of convolution read and write.
 #pragma once
-#include "../check.h"
+#include "../check_conv.h"
 #include "../kernels/grouped_conv2d.h"
 #include "huge_pages.h"
 
@@ -16,6 +16,17 @@ inline Tensor empty_images(const Tensor& like, const std::vector<int64_t>& sizes
   const auto format = channels_last(like) ? torch::headeronly::MemoryFormat::ChannelsLast
                                           : torch::headeronly::MemoryFormat::Contiguous;
   return on_huge_pages(torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt, format));
+}
+
+// Images that lie as y does.
+inline Tensor like_output(const Tensor& residual, const Tensor& y) {
+  check_like("residual", residual, y);
+  STD_TORCH_CHECK(sizes_of(residual) == sizes_of(y), "residual must have shape ", shape_text(y), ", got ", shape_text(residual));
+  bool alike = true;
+  for (int64_t d = 0; d < 4; ++d) alike = alike && (y.size(d) <= 1 || residual.stride(d) == y.stride(d));
+  if (alike) return residual;
+  Tensor copy = torch::stable::empty_like(y);
+  return torch::stable::copy_(copy, residual);
 }
 
 }  // namespace multipath_gcn

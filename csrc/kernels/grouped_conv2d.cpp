@@ -10,7 +10,7 @@ namespace multipath_gcn {
 
 namespace {
 
-constexpr int64_t kTapeBytes = 192 << 10, kLaneBytes = 128 << 10;
+constexpr int64_t kLaneBytes = 128 << 10;
 constexpr int64_t kSlack = 16;    // vectors that may be read past the last position
 constexpr int64_t kBandBytes = 24 << 10;
 constexpr int64_t kFewTasks = 16, kFewBlocks = 4;
@@ -59,7 +59,8 @@ WeightStrides weight_strides(const ConvShape& shape, bool transposed) {
   return {shape.filters * filter, transposed ? size : filter, transposed ? filter : size, shape.kernel[1]};
 }
 
-Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_size, int64_t lanes) {
+Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_size, int64_t lanes, int64_t bytes,
+             std::optional<int64_t> listed) {
   Tape tape{};
   // A place o of the source is place floor(o / read_step) of phase o mod read_step.
   int64_t least[2], reach[2];
@@ -78,11 +79,11 @@ Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_
   const int64_t planes = static_cast<int64_t>(tape.phases.size()) * pass.channels;
   tape.reach = reach[0];
   tape.pitch = pass.size[1] + reach[1];
-  tape.rows = std::clamp<int64_t>(kTapeBytes / std::max<int64_t>(1, planes * tape.pitch * element_size) - tape.reach, 1,
+  tape.rows = std::clamp<int64_t>(bytes / std::max<int64_t>(1, planes * tape.pitch * element_size) - tape.reach, 1,
                                   std::max<int64_t>(1, pass.size[0]));
   tape.plane = (tape.rows + tape.reach) * tape.pitch;
   tape.size = planes * tape.plane + kSlack * lanes;
-  for (int64_t c = 0; c < pass.channels; ++c)
+  for (int64_t c = 0; c < listed.value_or(pass.channels); ++c)
     for (const Step& r : pass.steps[0])
       for (const Step& s : pass.steps[1]) {
         const int64_t plane = phases.at({phase_of(0, r), phase_of(1, s)}) * pass.channels + c;

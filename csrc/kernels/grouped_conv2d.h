@@ -118,6 +118,9 @@ struct ConvWeightGradJob {
 constexpr int64_t kConvFilters = 4;  // of a group, at once, at most
 
 template <typename T>
+struct UnevenJob;  // uneven_conv2d.h
+
+template <typename T>
 struct ConvKernels {
   using Run = void (*)(const ConvJob<T>&, int64_t task_begin, int64_t task_end);
   using RunWeightGrad = void (*)(const ConvWeightGradJob<T>&, int64_t task_begin, int64_t task_end);
@@ -125,6 +128,7 @@ struct ConvKernels {
   Run run[3];  // by way
   void (*pack)(const ConvJob<T>&, int64_t block, Accumulator<T>* packed);
   RunWeightGrad weight_grad[3];
+  void (*uneven)(const UnevenJob<T>&, int64_t task_begin, int64_t task_end, Accumulator<T>* memory);
 };
 
 template <typename T>
@@ -184,7 +188,10 @@ class ConvolutionWeightGrad {
 template <typename T, typename U>
 bool possible(ConvWay way, const ConvPass& pass, const Images<const T>& x, const Images<U>& y);
 
-Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_size, int64_t lanes);
+constexpr int64_t kTapeBytes = 192 << 10;
+// Of at most so many bytes, as long as it has one row; taps are listed of that many channels, all of them by default.
+Tape tape_of(const ConvPass& pass, const WeightStrides& weight, int64_t element_size, int64_t lanes,
+             int64_t bytes = kTapeBytes, std::optional<int64_t> listed = std::nullopt);
 LaneBlocks lane_blocks(const ConvPass& pass, int64_t element_size, int64_t lanes);
 
 }  // namespace multipath_gcn

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "grouped_conv2d.h"
+#include "uneven_conv2d.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

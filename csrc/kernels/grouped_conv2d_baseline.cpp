@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "grouped_conv2d.h"
+#include "uneven_conv2d.h"
 
 namespace multipath_gcn {
 namespace baseline {

@@ -11,7 +11,7 @@
 template <int K>
 constexpr int kConvVectors = K == 1 ? kConvRegisters / 2 - 4 : (kConvRegisters - K - 1) / K;
 
-// What the taps of some filters read: on the tape, and of the weight.
+// What the taps of some filters read: on the tape, and of the weight. Both lists are of one channel.
 template <typename A>
 struct Taps {
   const A* tape;
@@ -19,23 +19,29 @@ struct Taps {
   const A* weight;
   const int64_t* of_weight;
   int64_t filter_stride, count;
+  int64_t channels, plane, channel_stride;  // from channel to channel: of the tape, of the weight
+  const int64_t* inputs;                    // which channels of the tape; null: the first ones
 };
 
 template <int K, int V, typename A>
 ISA_INLINE void positions(const Taps<A>& taps, int64_t first, A* line, int64_t line_stride) {
   constexpr int L = kLanes<A>;
   Vec<A> sum[K][V] = {};
-  for (int64_t t = 0; t < taps.count; ++t) {
-    const A* const from = taps.tape + taps.on_tape[t] + first;
-    const A* const weight = taps.weight + taps.of_weight[t];
-    Vec<A> w[K];
+  const A* weights = taps.weight;
+  for (int64_t c = 0; c < taps.channels; ++c, weights += taps.channel_stride) {
+    const A* const plane = taps.tape + (taps.inputs ? taps.inputs[c] : c) * taps.plane + first;
+    for (int64_t t = 0; t < taps.count; ++t) {
+      const A* const from = plane + taps.on_tape[t];
+      const A* const weight = weights + taps.of_weight[t];
+      Vec<A> w[K];
 #pragma GCC unroll 4
-    for (int k = 0; k < K; ++k) w[k] = broadcast(weight[k * taps.filter_stride]);
+      for (int k = 0; k < K; ++k) w[k] = broadcast(weight[k * taps.filter_stride]);
 #pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) {
-      const Vec<A> x = load(from + v * L);
+      for (int v = 0; v < V; ++v) {
+        const Vec<A> x = load(from + v * L);
 #pragma GCC unroll 4
-      for (int k = 0; k < K; ++k) multiply_add(sum[k][v], w[k], x);
+        for (int k = 0; k < K; ++k) multiply_add(sum[k][v], w[k], x);
+      }
     }
   }
 #pragma GCC unroll 4
@@ -127,6 +133,17 @@ ISA_INLINE void store_line(const ConvJob<T>& job, int64_t n, int64_t channel, in
   }
 }
 
+// Lines of one to kConvFilters filters.
+template <typename A>
+ISA_INLINE void lines_of(int64_t filters, const Taps<A>& taps, int64_t vectors, A* line, int64_t line_stride) {
+  switch (filters) {
+    case 1: return line_of<1>(taps, vectors, line, line_stride);
+    case 2: return line_of<2>(taps, vectors, line, line_stride);
+    case 3: return line_of<3>(taps, vectors, line, line_stride);
+    default: return line_of<4>(taps, vectors, line, line_stride);
+  }
+}
+
 template <typename T>
 ISA_TARGET void conv_tape(const ConvJob<T>& job, int64_t task_begin, int64_t task_end) {
   using A = Accumulator<T>;
@@ -135,6 +152,7 @@ ISA_TARGET void conv_tape(const ConvJob<T>& job, int64_t task_begin, int64_t tas
   const Tape& tape = *job.tape;
   const WeightStrides& stride = job.weight.stride;
   const int64_t bands = job.bands, line_size = (tape.rows * tape.pitch + L - 1) / L * L + L;
+  const int64_t taps = static_cast<int64_t>(pass.steps[0].size() * pass.steps[1].size());
   const std::unique_ptr<A[]> memory(new A[tape.size + kConvFilters * line_size]);  // what no row fills, no output needs
   A* const source = memory.get();
   A* const line = source + tape.size;
@@ -146,14 +164,10 @@ ISA_TARGET void conv_tape(const ConvJob<T>& job, int64_t task_begin, int64_t tas
     fill_tape(pass, tape, job.x, n, g, first_row, rows, source);
     for (int64_t f = 0; f < pass.filters; f += kConvFilters) {
       const int64_t filters = std::min(kConvFilters, pass.filters - f);
-      const Taps<A> taps{source, tape.on_tape.data(), job.weight.data + g * stride.group + f * stride.filter,
-                         tape.of_weight.data(), stride.filter, static_cast<int64_t>(tape.on_tape.size())};
-      switch (filters) {
-        case 1: line_of<1>(taps, vectors, line, line_size); break;
-        case 2: line_of<2>(taps, vectors, line, line_size); break;
-        case 3: line_of<3>(taps, vectors, line, line_size); break;
-        default: line_of<4>(taps, vectors, line, line_size);
-      }
+      const A* const weight = job.weight.data + g * stride.group + f * stride.filter;
+      lines_of<A>(filters, {source, tape.on_tape.data(), weight, tape.of_weight.data(), stride.filter, taps, pass.channels, tape.plane,
+                            stride.channel, nullptr},
+                  vectors, line, line_size);
       for (int64_t k = 0; k < filters; ++k) store_line(job, n, g * pass.filters + f + k, first_row, rows, line + k * line_size);
     }
   }

@@ -14,10 +14,16 @@ from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.local_conv import LocalConv2d
 from multipath_gcn.nn.multipath_gcn import MultiPathGCN
-from multipath_gcn.nn.packed_conv import PackedChannelConv2d, PackedDepthwiseSeparableConv2d, PackedGroupedConv2d
+from multipath_gcn.nn.packed_conv import (
+    PackedChannelConv2d,
+    PackedDepthwiseSeparableConv2d,
+    PackedGroupedConv2d,
+    PackedUnevenGroupedConv2d,
+)
 from multipath_gcn.nn.prepack import prepack
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
 from multipath_gcn.nn.stock import to_stock
+from multipath_gcn.nn.uneven_conv import UnevenGroupedConv2d
 
 __all__ = [
     "ChannelConv2d",
@@ -35,8 +41,10 @@ __all__ = [
     "PackedChannelConv2d",
     "PackedDepthwiseSeparableConv2d",
     "PackedGroupedConv2d",
+    "PackedUnevenGroupedConv2d",
     "SlidingChannelConv2d",
     "SlidingChannelLinear",
+    "UnevenGroupedConv2d",
     "convert",
     "layer_costs",
     "prepack",

@@ -6,7 +6,13 @@ this machine only: store the layers that they were made of. Deep copies share th
 
 from torch import Tensor, nn
 
-from multipath_gcn.ops import PackedConv2d, PackedSeparableConv2d, PackedWeight, channel_transform_2d
+from multipath_gcn.ops import (
+    PackedConv2d,
+    PackedSeparableConv2d,
+    PackedUnevenConv2d,
+    PackedWeight,
+    channel_transform_2d,
+)
 
 
 class PackedGroupedConv2d(nn.Module):
@@ -28,6 +34,28 @@ class PackedGroupedConv2d(nn.Module):
         super().__init__()
         if not isinstance(convolution, PackedConv2d):
             raise ValueError(f"convolution must be a PackedConv2d, got {type(convolution).__name__}")
+        self.convolution = convolution
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        return self.convolution(x, residual)
+
+    def extra_repr(self) -> str:
+        return repr(self.convolution)
+
+
+class PackedUnevenGroupedConv2d(nn.Module):
+    """Convolutions side by side, each of channels of its own choice: packed weights, bias, activation.
+
+    Args:
+        convolution: a :class:`multipath_gcn.ops.PackedUnevenConv2d`.
+
+    Shapes and errors are those of :class:`PackedGroupedConv2d`.
+    """
+
+    def __init__(self, convolution: PackedUnevenConv2d):
+        super().__init__()
+        if not isinstance(convolution, PackedUnevenConv2d):
+            raise ValueError(f"convolution must be a PackedUnevenConv2d, got {type(convolution).__name__}")
         self.convolution = convolution
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:

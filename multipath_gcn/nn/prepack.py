@@ -7,10 +7,10 @@ def prepack(model: nn.Module) -> nn.Module:
     """A copy of a network for inference on this machine: weights packed, norms folded in, activations in the store.
 
     Every module with a method ``prepack`` is replaced by what it gives: :class:`GroupedConv2d`,
-    :class:`DepthwiseSeparableConv2d`, :class:`ChannelConv2d`, :class:`ConvBlock` (a convolution with the norm and
-    activation after it) and the residual blocks of :class:`multipath_gcn.models.ResNet`. Copied as they are: all other
-    modules, those whose ``prepack`` refuses (another kind of norm, of padding), and subclasses with a ``forward`` of
-    their own. ``print`` the result to see.
+    :class:`UnevenGroupedConv2d`, :class:`DepthwiseSeparableConv2d`, :class:`ChannelConv2d`, :class:`ConvBlock` (a
+    convolution with the norm and activation after it) and the residual blocks of :class:`multipath_gcn.models.ResNet`.
+    Copied as they are: all other modules, those whose ``prepack`` refuses (another kind of norm, of padding), and
+    subclasses with a ``forward`` of their own. ``print`` the result to see.
 
     The copy has no gradients and is not for storing. It computes what ``model`` computes in evaluation mode.
 

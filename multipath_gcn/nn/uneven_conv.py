@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from multipath_gcn.nn.fold_norm import fold_norm
+from multipath_gcn.nn.packed_conv import PackedUnevenGroupedConv2d
+from multipath_gcn.ops import PackedUnevenConv2d
+
 
 class UnevenGroupedConv2d(nn.Module):
     r"""Convolutions side by side, each of channels of its own choice.
@@ -100,6 +104,24 @@ class UnevenGroupedConv2d(nn.Module):
         y = torch.cat(parts, dim=-3)
         y = y if self.order is None else y.index_select(-3, self.order)
         return y if self.bias is None else y + self.bias[:, None, None]
+
+    def prepack(self, norm: nn.BatchNorm2d | None = None, activation: str | None = None) -> PackedUnevenGroupedConv2d:
+        """This layer for inference, with the batch norm and activation that follow it, in one call; see
+        :meth:`GroupedConv2d.prepack`.
+
+        Raises:
+            ValueError: when ``norm`` does not fit or has no running statistics.
+        """
+        order = range(self.out_channels) if self.order is None else self.order.tolist()
+        place = torch.tensor(order).argsort().split(self.filters)
+        weights, bias = self.weights, self.bias
+        if norm is not None:
+            scale, bias = fold_norm(weights[0].new_ones(self.out_channels, 1, dtype=torch.double), bias, norm)
+            scale, bias = scale[:, :, None, None], bias.to(weights[0].dtype)
+            weights = [(w * scale[at]).to(w.dtype) for w, at in zip(weights, place, strict=True)]
+        geometry = self.stride, self.padding, self.dilation
+        outputs = [at.tolist() for at in place]
+        return PackedUnevenGroupedConv2d(PackedUnevenConv2d(weights, self.inputs, outputs, bias, *geometry, activation))
 
     def _read(self, x: Tensor, g: int) -> Tensor:
         channels = self.inputs[g]

@@ -7,12 +7,14 @@ from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
 from multipath_gcn.ops.packed_conv2d import PackedConv2d, prepack_conv2d
 from multipath_gcn.ops.propagate import keep_product, propagate
 from multipath_gcn.ops.separable_conv2d import PackedSeparableConv2d, prepack_separable_conv2d, separable_conv2d
+from multipath_gcn.ops.uneven_conv2d import PackedUnevenConv2d
 from multipath_gcn.windows import ChannelWindows
 
 __all__ = [
     "ChannelWindows",
     "PackedConv2d",
     "PackedSeparableConv2d",
+    "PackedUnevenConv2d",
     "PackedWeight",
     "activate",
     "channel_transform",

@@ -286,6 +286,7 @@ int check_all(const char* isa, int64_t count) {
     check_propagation(count);
     check_convolution(count);
     check_separable(count);
+    check_uneven(count);
     check<float>("float32", count);
     check<double>("float64", count);
     check<BFloat16>("bfloat16", count);

@@ -32,6 +32,7 @@ void expect(T found, double wanted, const Shape& s, const char* what) {
 void check_propagation(int64_t count);  // throws if a kernel of propagation errs
 void check_convolution(int64_t count);  // throws if a kernel of grouped convolution errs
 void check_separable(int64_t count);    // throws if the kernel of separable convolution errs
+void check_uneven(int64_t count);       // throws if the kernel of uneven convolution errs
 void check_far_elements();  // throws if a kernel errs beyond 2^31 elements
 
 }  // namespace multipath_gcn

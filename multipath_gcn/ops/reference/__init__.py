@@ -11,6 +11,7 @@ from multipath_gcn.ops.reference import (
     propagate,
     separable_conv2d,
     transposed,
+    uneven_conv2d,
 )
 from multipath_gcn.ops.reference.channel_transform import memory_format as memory_format
 
@@ -68,6 +69,7 @@ SCHEMAS = {
         "separable_conv2d_packed(Tensor x, Tensor depthwise, Tensor? depthwise_bias, Tensor pointwise, Tensor? bias, "
         "Tensor start, Tensor order, int out_channels, int width, int out_height, int out_width, bool relu) -> Tensor",
     ),
+    uneven_conv2d: ("uneven_conv2d(Tensor x, Tensor weight, Tensor layout, Tensor? bias, Tensor? residual) -> Tensor",),
     transposed: ("transposed(Tensor x) -> Tensor",),
 }
 
