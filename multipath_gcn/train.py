@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -14,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
@@ -22,10 +24,11 @@ from multipath_gcn.fit import Progress, fit
 from multipath_gcn.machine import describe
 from multipath_gcn.models import count_parameters
 from multipath_gcn.progress import training_progress
+from multipath_gcn.prune import Train
 from multipath_gcn.report import layer_table, plot_channels, plot_run
 from multipath_gcn.run_directory import claim, config_id, read_result
 from multipath_gcn.settings import check
-from multipath_gcn.tasks import PruneTask
+from multipath_gcn.tasks import Penalised, PruneTask
 from multipath_gcn.trained import name_of
 
 OmegaConf.register_new_resolver("config_id", lambda *, _root_: config_id(_root_), replace=True)
@@ -70,11 +73,9 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     model = instantiate(cfg.model, in_channels=task.in_channels, out_channels=task.out_channels, _convert_="all")
     task.check(model)
     if isinstance(task, PruneTask):
-        model = task.prune(model, directory)
+        model = task.prune(model, directory, stages(cfg, directory, task))
     parameters = count_parameters(model)
-    optimizer = instantiate(cfg.optimizer)(model.parameters())
-    schedulers = [_scheduler(build, optimizer, task.steps) for build in instantiate(cfg.scheduler).values()]
-    model, optimizer = fabric.setup(model, optimizer)
+    model, optimizer, schedulers = _set_up(cfg, fabric, task, model)
     setup_seconds = time.perf_counter() - start
 
     title = f"{dataset.name} {identity['model']} seed {cfg.seed}"
@@ -139,6 +140,43 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         directory,
     )
     return result
+
+
+def _set_up(
+    cfg: DictConfig, fabric: Fabric, task: Any, model: nn.Module
+) -> tuple[nn.Module, Optimizer, list[LRScheduler]]:
+    optimizer = instantiate(cfg.optimizer)(model.parameters())
+    schedulers = [_scheduler(build, optimizer, task.steps) for build in instantiate(cfg.scheduler).values()]
+    return *fabric.setup(model, optimizer), schedulers
+
+
+def stages(cfg: DictConfig, directory: Path, task: Any) -> Train:
+    """Training for methods that compress by it: each stage has a directory of its own below the run's, from where it
+    goes on if it was cut off, and the run's configuration but for its epochs."""
+
+    def train(
+        model: nn.Module,
+        stage: str,
+        epochs: int,
+        penalty: Callable[[], Tensor] | None = None,
+        keep: str = "best",
+    ) -> None:
+        part = OmegaConf.merge(cfg, {"fit": {"epochs": epochs}})
+        folder = directory / "stages" / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        fabric = Fabric(accelerator=cfg.device, devices=1, precision=cfg.precision)
+        penalised = task if penalty is None else Penalised(task, penalty)
+        with training_progress(stage, epochs, task.steps) as (on_epoch, on_step):
+            set_up, optimizer, schedulers = _set_up(part, fabric, task, model)
+            reports = {"on_epoch": on_epoch, "on_step": on_step}
+            progress = fit(
+                penalised, set_up, optimizer, fabric=fabric, directory=folder, schedulers=schedulers, **reports,
+                **part.fit,
+            )  # fmt: skip
+        if keep == "best":
+            model.load_state_dict(progress.best_weights)
+
+    return train
 
 
 def _scheduler(build: partial[LRScheduler], optimizer: Optimizer, steps: int) -> LRScheduler:

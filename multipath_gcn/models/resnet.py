@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from multipath_gcn.models.conv_network import Convolution, Layers, check_form, check_width, made, scaled
-from multipath_gcn.nn import ConvBlock, GroupedConv2d, prepack
+from multipath_gcn.nn import ConvBlock, GroupedConv2d, UnevenGroupedConv2d, prepack
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 CHANNELS = (64, 128, 256, 512)
@@ -55,7 +55,7 @@ class PackedResidual(nn.Module):
         *first, last = block.body
         self.shortcut = prepack(block.shortcut)
         self.first = prepack(nn.Sequential(*first))
-        self.adds = isinstance(last.convolution, GroupedConv2d)
+        self.adds = isinstance(last.convolution, (GroupedConv2d, UnevenGroupedConv2d))
         self.last = last.convolution.prepack(last.norm, "relu") if self.adds else prepack(last)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from multipath_gcn.nn.prepack import prepack
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
 from multipath_gcn.nn.stock import to_stock
 from multipath_gcn.nn.uneven_conv import UnevenGroupedConv2d
+from multipath_gcn.nn.uneven_linear import UnevenGroupedLinear
 
 __all__ = [
     "ChannelConv2d",
@@ -45,6 +46,7 @@ __all__ = [
     "SlidingChannelConv2d",
     "SlidingChannelLinear",
     "UnevenGroupedConv2d",
+    "UnevenGroupedLinear",
     "convert",
     "layer_costs",
     "prepack",

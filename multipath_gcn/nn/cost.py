@@ -12,9 +12,9 @@ from torch_geometric.nn.dense.linear import Linear
 from multipath_gcn.nn.channel import ChannelConv2d, ChannelLinear
 from multipath_gcn.nn.local_conv import LocalConv2d
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
-from multipath_gcn.nn.uneven_conv import UnevenGroupedConv2d
+from multipath_gcn.nn.uneven_groups import UnevenGroups
 
-COUNTED = (_ConvNd, nn.Linear, Linear, ChannelConv2d, ChannelLinear, LocalConv2d, UnevenGroupedConv2d)
+COUNTED = (_ConvNd, nn.Linear, Linear, ChannelConv2d, ChannelLinear, LocalConv2d, UnevenGroups)
 
 
 class LayerCost(NamedTuple):
@@ -75,8 +75,9 @@ def layer_costs(model: nn.Module, *inputs: Any) -> list[LayerCost]:
 def _cost(name: str, layer: nn.Module, met: Sequence[int], shape: Sequence[int]) -> LayerCost:
     """``met``: the shape of that each element of which meets a slice of the weight."""
     parameters = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
-    if isinstance(layer, UnevenGroupedConv2d):
-        macs = sum(weight.numel() for weight in layer.weights) * math.prod(shape[2:])
+    if isinstance(layer, UnevenGroups):
+        places = shape[2:] if layer.weight0.dim() > 2 else shape[1:-1]
+        macs = sum(weight.numel() for weight in layer.weights) * math.prod(places)
         parameters = sum(parameter.numel() for parameter in layer.parameters())
     elif isinstance(layer, LocalConv2d):
         macs = layer.weight.numel()

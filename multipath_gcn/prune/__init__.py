@@ -20,7 +20,9 @@ from multipath_gcn.prune.reestimate import reestimate_norms
 from multipath_gcn.prune.repack import Repacked, repack
 from multipath_gcn.prune.resize import resizes
 from multipath_gcn.prune.self_grouping import Grouping, self_group
+from multipath_gcn.prune.self_grouping_stages import SelfGrouping
 from multipath_gcn.prune.similarity import Similarity
+from multipath_gcn.prune.staged import Compressed, StagedMethod, Train
 from multipath_gcn.prune.store import cut_as_saved, load_pruned, save_pruned
 from multipath_gcn.prune.torch_pruning import GroupImportance, by_torch_pruning
 from multipath_gcn.prune.verify import Verification, verify
@@ -31,6 +33,7 @@ __all__ = [
     "CannotPrune",
     "ChannelGroup",
     "Channels",
+    "Compressed",
     "Cost",
     "GroupImportance",
     "Grouping",
@@ -43,7 +46,10 @@ __all__ = [
     "Pruned",
     "Reconstruction",
     "Repacked",
+    "SelfGrouping",
     "Similarity",
+    "StagedMethod",
+    "Train",
     "Verification",
     "by_chance",
     "by_inactivity",

@@ -41,7 +41,7 @@ def timed_in_turns(costs: Sequence[Cost], models: Sequence[nn.Module], inputs: t
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be left of a model: parts of what it costs now. At least one of them; all that are given must be met.
+    """What may be left of a model: parts of what it costs now; all that are given must be met.
 
     Args:
         parameters, macs, latency: between 0 and 1. Latency is measured on this machine.
@@ -49,7 +49,7 @@ class Budget:
         round_to: numbers of channels are multiples of this in every layer, where that many are left to remove.
 
     Raises:
-        ValueError: for no limit at all, one outside (0, 1), or a limit beside ``all``.
+        ValueError: for a limit outside (0, 1), or one beside ``all``.
     """
 
     parameters: float | None = None
@@ -63,14 +63,17 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and 0 < value < 1):
                 raise ValueError(f"budget.{name} must lie between 0 and 1, got {value!r}")
-        if not self.limits and not self.all:
-            raise ValueError(f"budget must limit one of {list(LIMITS)}, or be all=true, got none")
         if not isinstance(self.all, bool):
             raise ValueError(f"budget.all must be true or false, got {self.all!r}")
         if self.limits and self.all:
             raise ValueError(f"budget.all must be false beside a limit, got {self.limits}")
         if not isinstance(self.round_to, int) or self.round_to < 1:
             raise ValueError(f"budget.round_to must be an integer of at least 1, got {self.round_to!r}")
+
+    def check_limits(self) -> None:
+        """Raises a ValueError where nothing is asked for."""
+        if not self.asked:
+            raise ValueError(f"budget must limit one of {list(LIMITS)}, or be all=true, got none")
 
     @property
     def asked(self) -> dict[str, float | bool]:

@@ -79,6 +79,7 @@ def compress(
         ValueError: for a budget that cannot be met, a model without channels to remove, or one that does not run.
         CannotPrune: for a removal that cannot be proven.
     """
+    budget.check_limits()
     batches = None if batches is None else list(batches)
     channels = find_channels(model, *inputs)
     chosen = method(model, channels, batches=batches, round_to=budget.round_to)

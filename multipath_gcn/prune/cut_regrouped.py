@@ -1,4 +1,4 @@
-"""A convolution whose filters read few of the channels becomes convolutions side by side."""
+"""A layer whose filters read few of the channels becomes layers side by side."""
 
 from typing import Any
 
@@ -17,8 +17,10 @@ def check_regroupable(model: nn.Module, layer: str) -> None:
     found = dict(model.named_modules()).get(layer)
     if found is None:
         raise ValueError(f"layer must be one of the model, which has no {layer!r}")
-    if not may_be_uneven(found) or found.groups != 1:
-        raise ValueError(f"{layer} must be a plain Conv2d without groups and hooks to be regrouped, got {found}")
+    if not may_be_uneven(found) or getattr(found, "groups", 1) != 1:
+        raise ValueError(
+            f"{layer} must be a plain Conv2d or Linear without groups and hooks to be regrouped, got {found}"
+        )
     names = [name for name, p in model.named_parameters(remove_duplicate=False) if p is found.weight]
     if len(names) > 1:
         raise ValueError(f"{layer} must have its weight for itself to be regrouped, it is {' and '.join(names)}")

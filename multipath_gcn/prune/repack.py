@@ -38,8 +38,8 @@ class Repacked:
 
 
 def repack(model: nn.Module, groupings: Mapping[str, Grouping], *inputs: Any) -> Repacked:
-    """Convolutions whose filters are clustered, and whose weights are zero where a cluster does not read, become
-    :class:`~multipath_gcn.nn.uneven_conv.UnevenGroupedConv2d` of these groups.
+    """Layers whose filters are clustered, and whose weights are zero where a cluster does not read, become
+    :class:`~multipath_gcn.nn.UnevenGroupedConv2d` and :class:`~multipath_gcn.nn.UnevenGroupedLinear` of these groups.
 
     Channels that nothing reads any more go first, and filters that read nothing and give nothing. Then filters are put
     in the order of their groups: in the tensors, where every layer that shares the channels can take another order,
@@ -51,7 +51,8 @@ def repack(model: nn.Module, groupings: Mapping[str, Grouping], *inputs: Any) ->
         inputs: what ``forward`` takes.
 
     Raises:
-        ValueError: for a layer that is no plain convolution without groups, or a grouping that does not fit it.
+        ValueError: for a layer that is neither a plain convolution without groups nor a linear one, or a grouping that
+            does not fit it.
         CannotPrune: for a step that cannot be proven.
     """
     for layer, grouping in groupings.items():

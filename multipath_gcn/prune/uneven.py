@@ -1,17 +1,22 @@
-"""A convolution replaced by convolutions side by side."""
+"""A convolution or linear layer replaced by several side by side."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.hooks import hooked
 from multipath_gcn.nn.uneven_conv import UnevenGroupedConv2d
+from multipath_gcn.nn.uneven_groups import UnevenGroups
+from multipath_gcn.nn.uneven_linear import UnevenGroupedLinear
 
 
 def may_be_uneven(layer: nn.Module) -> bool:
-    """Whether a layer computes as a plain convolution and nothing else listens to it."""
+    """Whether a layer computes as a plain convolution or linear map and nothing else listens to it."""
+    if type(layer) in (nn.Linear, Linear):
+        return not hooked(layer)
     return type(layer) in (nn.Conv2d, GroupedConv2d) and layer.padding_mode == "zeros" and not hooked(layer)
 
 
@@ -22,8 +27,8 @@ def replace_by_uneven(
     parts: Sequence[Tensor],
     bias: Tensor | None,
     order: Sequence[int] | None = None,
-) -> nn.Module:
-    """The new layer, in the place of the convolution at ``path``.
+) -> UnevenGroups:
+    """The new layer, in the place of the one at ``path``.
 
     Args:
         inputs: for every group the channels it reads; none for filters that are constant, which read zeros.
@@ -34,10 +39,12 @@ def replace_by_uneven(
     conv = model.get_submodule(path)
     weight = conv.weight
     inputs = [list(channels) or [0] for channels in inputs]
-    geometry = conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    layer = UnevenGroupedConv2d(
-        inputs, [len(part) for part in parts], *geometry, bias is not None, device="meta", order=order
-    )
+    filters, options = [len(part) for part in parts], {"bias": bias is not None, "device": "meta", "order": order}
+    if weight.dim() == 2:
+        layer: UnevenGroups = UnevenGroupedLinear(inputs, filters, **options)
+    else:
+        geometry = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+        layer = UnevenGroupedConv2d(inputs, filters, *geometry, **options)
     for g, part in enumerate(parts):
         setattr(layer, f"weight{g}", nn.Parameter(part.detach().clone(), weight.requires_grad))
     for g, channels in enumerate(inputs):

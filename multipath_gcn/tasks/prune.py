@@ -1,6 +1,7 @@
 """Pruning a trained network, and training what is left of it."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,13 @@ from torch import Tensor, nn
 from multipath_gcn.files import write_atomically
 from multipath_gcn.prune import (
     Budget,
+    Compressed,
     Method,
+    Plan,
+    StagedMethod,
+    Train,
     compress,
+    cost,
     layer_changes,
     load_pruned,
     reestimate_norms,
@@ -40,8 +46,8 @@ class PruneTask:
     Args:
         dataset: what ``task`` is made for.
         task: makes the task that the network was trained on, of the data set and a device.
-        method: of :func:`~multipath_gcn.prune.compress`.
-        budget: what may be left.
+        method: of :func:`~multipath_gcn.prune.compress`, or a :class:`~multipath_gcn.prune.StagedMethod`, which trains.
+        budget: what may be left; without limits for a method that trains, as its own arguments say what goes.
         calibration: training examples for methods that want data, and for statistics of batch norms.
         batch_size: of calibration batches, and of the call that a latency is measured on.
         reestimate: whether batch norms count their statistics again.
@@ -56,7 +62,7 @@ class PruneTask:
         self,
         dataset: Any,
         task: Callable[..., Task],
-        method: Callable[..., Method],
+        method: Callable[..., Method] | StagedMethod,
         budget: Budget,
         calibration: int = 512,
         batch_size: int = 64,
@@ -66,6 +72,13 @@ class PruneTask:
         for name, value in (("calibration", calibration), ("batch_size", batch_size)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        self.staged = hasattr(method, "compress")
+        if not self.staged:
+            budget.check_limits()
+        elif budget.asked:
+            raise ValueError(
+                f"budget must be empty for {type(method).__name__}, which has limits of its own, got {budget.asked}"
+            )
         self.task, self.method, self.budget = task(dataset, device=device), method, budget
         self.batches = self.task.calibration(calibration, min(batch_size, calibration))
         self.reestimate = reestimate
@@ -81,12 +94,13 @@ class PruneTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         return self.task.evaluate(model)
 
-    def prune(self, model: nn.Module, directory: Path) -> nn.Module:
+    def prune(self, model: nn.Module, directory: Path, train: Train) -> nn.Module:
         """What is left of a network; a run that was begun before finds it in its directory.
 
         Args:
             model: the trained network, on the task's device.
             directory: gets ``architecture.json``, ``weights.npz`` and ``pruning.json``.
+            train: for methods that train.
         """
         told = directory / "pruning.json"
         if told.is_file():  # written last
@@ -96,29 +110,44 @@ class PruneTask:
             return load_pruned(directory, model)
         scores = {"before": self._scores(model)}
         example = self.batches[0]
-        found = compress(model, example, self.budget, self.method, self.batches, reestimate=False)
+        found, held = self._compressed(model, train)
         scores["straight"] = self._scores(found.model)
-        if self.reestimate:
+        if self.reestimate and not self.staged:
             reestimate_norms(found.model, self.batches)
             scores["reestimated"] = self._scores(found.model)
-        save_pruned(directory, found.model, found.plan)
-        costs = found.before, found.after
-        if found.before.latency is None:
-            costs = timed_in_turns(costs, (model, found.model), example)
+        save_pruned(directory, found.model, found.plans)
+        costs = (cost(each, *example) for each in (model, found.model))
+        costs = timed_in_turns(tuple(costs), (model, found.model), example)
         self.facts = {
             "asked": found.asked,
             "achieved": found.achieved,
             "before": asdict(costs[0]),
             "after": asdict(costs[1]),
-            "removed": {name: len(units) for name, units in found.plan.removed.items()},
-            "largest_difference": found.verification.difference,
-            "held": found.held,
+            "removed": _removed(found.plans),
+            "largest_difference": found.difference,
+            "held": held,
             "scores": scores,
             "layers": layer_changes(model, found.model, *example),
         }
         write_atomically(told, lambda file: file.write(json.dumps(self.facts, indent=1).encode()))
         return found.model
 
+    def _compressed(self, model: nn.Module, train: Train) -> tuple[Compressed, list[str]]:
+        example = self.batches[0]
+        if self.staged:
+            return self.method.compress(model, example, train), []
+        found = compress(model, example, self.budget, self.method, self.batches, reestimate=False)
+        parts = found.model, [found.plan], found.asked, found.achieved, found.verification.difference
+        return Compressed(*parts), found.held
+
     def _scores(self, model: nn.Module) -> dict[str, float]:
         scores = self.task.evaluate(model)
         return {name: scores[name] for name in ("valid", "test")}
+
+
+def _removed(plans: list[Plan]) -> dict[str, int]:
+    """Channels that went from every group of them."""
+    counts: Counter[str] = Counter()
+    for plan in plans:
+        counts.update({name: len(units) for name, units in plan.removed.items()})
+    return dict(counts)

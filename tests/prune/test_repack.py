@@ -230,7 +230,7 @@ def test_wrong_layers_and_groups_leave_the_model_alone():
     all_of = Grouping((tuple(range(10)),), (tuple(range(32)),))
     for wrong, told in (
         ({layer: all_of}, "groups of 'features.1.convolution' must have each of its 24 filters once"),
-        ({"classifier": all_of}, "classifier must be a plain Conv2d without groups and hooks to be regrouped"),
+        ({"features.1.norm": all_of}, "features.1.norm must be a plain Conv2d or Linear without groups and hooks"),
         ({"nowhere": all_of}, "layer must be one of the model, which has no 'nowhere'"),
         (
             {layer: replace(groups[layer], inputs=((0,),) * len(groups[layer].filters))},

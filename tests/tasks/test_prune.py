@@ -14,6 +14,7 @@ from multipath_gcn.trained import dataset_of, load_trained, task_of
 
 METHODS = sorted(path.stem for path in (Path(multipath_gcn.conf.__file__).parent / "prune").glob("*.yaml"))
 METHODS.remove("inactive")  # which removes what training has switched off, whatever the budget: below
+METHODS.remove("self_grouping")  # which trains: below
 IMAGES = ("task=image", "model=vgg_mini", "model.stages=[[8],[16]]", "fit.epochs=2")
 NODES = ("data=digits", "fit.epochs=5", "hidden_channels=16")
 
@@ -63,6 +64,46 @@ def test_what_is_inactive_goes(trained, monkeypatch, tmp_path):
     inactive = [int((norm.weight.abs() < 0.95).sum()) for norm in before.modules() if hasattr(norm, "running_mean")]
     assert sum(told["removed"].values()) == sum(min(n, width - 1) for n, width in zip(inactive, (8, 16), strict=True))
     assert set(told["scores"]) == {"before", "straight"}
+
+
+SELF_GROUPING = ("prune=self_grouping", "prune.groups=4", "prune.sparsity=0.5", "task.calibration=64")
+
+
+def test_self_grouping_trains_between_its_levels(trained, monkeypatch, tmp_path):
+    result = pruned(monkeypatch, tmp_path, trained["images"], *SELF_GROUPING)
+    directory = next(tmp_path.rglob("result.json")).parent
+    told = result["pruning"]
+    assert told["asked"] == {"sparsity": 0.5, "groups": 4} and told["achieved"]["sparsity"] >= 0.5
+    assert told["largest_difference"] < 1e-5 and set(told["scores"]) == {"before", "straight"}
+    assert result["parameters"] == told["after"]["parameters"] < told["before"]["parameters"]
+    assert result["model"] == "vgg_mini self_grouping" and result["epochs"] == 1
+    assert [path.name for path in sorted((directory / "stages").iterdir())] == ["sparsity25", "sparsity50"]
+    assert len((directory / "stages" / "sparsity25" / "history.csv").read_text().splitlines()) == 2
+    model, task = load_trained(directory), task_of(dataset_of(directory), directory)
+    assert task.evaluate(model)["test"] == pytest.approx(result["test"])
+    again = pruned(monkeypatch, tmp_path / "again", directory, "prune=magnitude", "budget.macs=0.8")
+    assert again["parameters"] < result["parameters"]
+
+
+def test_self_grouping_cut_off_goes_on_where_it_was(trained, monkeypatch, tmp_path):
+    wanted = pruned(monkeypatch, tmp_path / "whole", trained["images"], *SELF_GROUPING)
+
+    def stops(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut_off, pytest.raises(KeyboardInterrupt):
+        cut_off.setattr("multipath_gcn.prune.self_grouping_stages.repack", stops)
+        pruned(monkeypatch, tmp_path / "cut", trained["images"], *SELF_GROUPING)
+    history = next((tmp_path / "cut").rglob("sparsity50/history.csv"))
+    before = history.read_bytes()
+    found = pruned(monkeypatch, tmp_path / "cut", trained["images"], *SELF_GROUPING)
+    assert history.read_bytes() == before  # seconds of epochs included: nothing was trained again
+    assert found["test"] == wanted["test"] and found["pruning"]["scores"] == wanted["pruning"]["scores"]
+
+
+def test_feature_transforms_are_grouped(trained, monkeypatch, tmp_path):
+    result = pruned(monkeypatch, tmp_path, trained["nodes"], *SELF_GROUPING)
+    assert result["pruning"]["achieved"]["sparsity"] >= 0.5
 
 
 def test_a_run_leaves_a_table_and_a_picture_of_its_layers(trained, monkeypatch, tmp_path):
@@ -118,6 +159,9 @@ def test_a_run_begun_before_goes_on_with_the_same_channels(trained, monkeypatch,
         (["budget.macs=0.5", "task.calibration=0"], r"calibration must be an integer of at least 1, got 0"),
         (["budget.macs=0.0001"], r"budget must be one that can be met"),
         (["budget.macs=0.5", "prune=similarity", "prune.metric=cosine"], r"metric must be one of"),
+        (["budget.macs=0.5", "prune=self_grouping"], r"budget must be empty for SelfGrouping"),
+        (["prune=self_grouping", "prune.step=0"], r"step must be above 0, or the schedule would not end, got 0"),
+        (["prune=self_grouping", "prune.groups=17"], r"groups must be at most the filters of every layer"),
     ],
 )
 def test_bad_input_is_named_and_the_trained_run_is_left_alone(options, rule, trained, monkeypatch, tmp_path):
