@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from multipath_gcn.prune.parametrized import fold_parametrizations
 
 
 class Masked(nn.Module):
@@ -41,12 +42,11 @@ def mask_of(layer: nn.Module) -> Tensor | None:
     return next((p.mask for p in layer.parametrizations.weight if isinstance(p, Masked)), None)
 
 
-@torch.no_grad()
 def fold_masks(model: nn.Module) -> None:
     """Makes masked weights plain ones with zeros, in place."""
-    for layer in list(model.modules()):
+    for layer in model.modules():
         if mask_of(layer) is not None:
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+            fold_parametrizations(layer)
 
 
 def _without_weight(layer: nn.Module, state: dict[str, Any], prefix: str, _) -> None:

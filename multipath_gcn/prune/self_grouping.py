@@ -62,22 +62,34 @@ def self_group(weight: Tensor, sparsity: float, groups: int = 16, seed: int = 0)
     """
     from sklearn.cluster import KMeans
 
-    if not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity must lie in [0, 1), got {sparsity!r}")
+    _check_sparsity(sparsity)
     if not 1 <= groups <= len(weight):
         raise ValueError(f"groups must lie in 1..{len(weight)}, the number of filters, got {groups}")
     vectors = importance(weight).double().numpy(force=True)
-    alive = vectors > 0
     clusters = min(groups, len(np.unique(vectors, axis=0)))  # k-means wants no more than there are different vectors
     found = KMeans(clusters, init="random", n_init=10, max_iter=300, random_state=seed).fit(vectors)
-    centroids = found.cluster_centers_[found.labels_] * alive
+    return by_clusters(weight, found.labels_, sparsity)
+
+
+def by_clusters(weight: Tensor, labels: np.ndarray, sparsity: float) -> tuple[Tensor, Grouping]:
+    """The second half of :func:`self_group`, for clusters found otherwise: by label, for every filter."""
+    _check_sparsity(sparsity)
+    vectors = importance(weight).double().numpy(force=True)
+    alive = vectors > 0
+    means = {label: vectors[labels == label].mean(0) for label in np.unique(labels)}
+    centroids = np.stack([means[label] for label in labels]) * alive
     threshold = np.percentile(centroids, 100 * sparsity) if sparsity else -1.0
     mask = (centroids > threshold) & alive
     if not mask.any():
         raise ValueError(
             f"sparsity must leave something of a weight of {list(weight.shape)}, {sparsity} leaves nothing"
         )
-    return torch.from_numpy(mask).to(weight.device), grouping(mask, found.labels_)
+    return torch.from_numpy(mask).to(weight.device), grouping(mask, labels)
+
+
+def _check_sparsity(sparsity: float) -> None:
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity must lie in [0, 1), got {sparsity!r}")
 
 
 def grouping(mask: np.ndarray, labels: np.ndarray) -> Grouping:
