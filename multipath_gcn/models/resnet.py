@@ -19,15 +19,18 @@ class BasicBlock(nn.Module):
         super().__init__()
         first = GroupedConv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         second = made(convolution, f"{name}.body.1", channels, channels)
+        # None where the branch was pruned away
         self.body = nn.Sequential(ConvBlock(first, channels), ConvBlock(second, channels, activation=False))
         self.shortcut = _shortcut(in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.body is None:
+            return self.shortcut(x).relu()
         return (self.body(x) + self.shortcut(x)).relu_()
 
     def prepack(self) -> nn.Module:
         """The block for inference, its sum and ReLU in the store of the last convolution where that can be."""
-        return PackedResidual(self)
+        return PackedResidual(self) if self.body is not None else nn.Sequential(prepack(self.shortcut), nn.ReLU())
 
 
 class Bottleneck(BasicBlock):

@@ -1,10 +1,12 @@
 """Channels removed from any model, proven to be the removal of their weights."""
 
+from multipath_gcn.prune.adaptive import AdaptivePruning
 from multipath_gcn.prune.beta_lasso import BetaLasso
 from multipath_gcn.prune.budget import Budget, Cost, cost
 from multipath_gcn.prune.channels import ChannelGroup, Channels
 from multipath_gcn.prune.compress import Method, Pruned, compress
 from multipath_gcn.prune.cut import cut
+from multipath_gcn.prune.cut_branches import plan_branches
 from multipath_gcn.prune.cut_paths import plan_paths
 from multipath_gcn.prune.errors import CannotPrune
 from multipath_gcn.prune.find import find_channels
@@ -28,6 +30,7 @@ from multipath_gcn.prune.torch_pruning import GroupImportance, by_torch_pruning
 from multipath_gcn.prune.verify import Verification, verify
 
 __all__ = [
+    "AdaptivePruning",
     "BetaLasso",
     "Budget",
     "CannotPrune",
@@ -68,6 +71,7 @@ __all__ = [
     "magnitude",
     "nonzeros",
     "norm_scale",
+    "plan_branches",
     "plan_paths",
     "reconstruct",
     "reestimate_norms",

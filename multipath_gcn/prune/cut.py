@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from multipath_gcn.prune.cut_branches import check_branches, cut_branches
 from multipath_gcn.prune.cut_groups import cut_groups
 from multipath_gcn.prune.cut_paths import check_paths, cut_paths
 from multipath_gcn.prune.cut_regrouped import cut_regrouped
@@ -24,6 +25,7 @@ def cut(model: nn.Module, plan: Plan) -> None:
     """
     _check(model, plan)
     check_paths(model, plan)
+    check_branches(model, plan)
     with _whole_or_not_at_all(model), torch.no_grad():
         changed: set[nn.Module] = set()
         done = {name: cut_windows(model, name, plan) for name in plan.windowed}
@@ -45,6 +47,7 @@ def cut(model: nn.Module, plan: Plan) -> None:
             if module in changed or any(part in changed for part in module.modules()):
                 resize(module)
         cut_paths(model, plan)
+        cut_branches(model, plan)
 
 
 def selected(tensor: Tensor, dims: dict[int, list[int]]) -> Tensor:

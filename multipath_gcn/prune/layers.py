@@ -1,6 +1,6 @@
 """What pruning did to every layer."""
 
-from itertools import zip_longest
+from collections import deque
 from typing import Any, TypedDict
 
 from torch import nn
@@ -29,26 +29,28 @@ def layer_changes(before: nn.Module, after: nn.Module, *inputs: Any) -> list[Lay
         inputs: what ``forward`` takes.
 
     Raises:
-        ValueError: for models that call other layers.
+        ValueError: for models that call other layers, or in another order.
     """
-    calls = [layer_costs(model, *inputs) for model in (before, after)]
-    for names in zip_longest(*([cost.name for cost in costs] for costs in calls)):
-        if len(set(names)) > 1:
-            raise ValueError(f"before and after must call the same layers, got {names[0]!r} and {names[1]!r}")
-    pairs = zip(*calls, strict=True)
-    return [
-        LayerChange(
-            name=old.name,
-            kind=type(new.layer).__name__,
-            channels_before=_channels(old.layer),
-            channels_after=_channels(new.layer),
-            parameters_before=old.parameters,
-            parameters_after=new.parameters,
-            macs_before=old.macs,
-            macs_after=new.macs,
+    calls, left = layer_costs(before, *inputs), deque(layer_costs(after, *inputs))
+    found = []
+    for old in calls:
+        new = left.popleft() if left and left[0].name == old.name else None  # of a branch that is gone, nothing
+        found.append(
+            LayerChange(
+                name=old.name,
+                kind=type(old.layer if new is None else new.layer).__name__,
+                channels_before=_channels(old.layer),
+                channels_after=0 if new is None else _channels(new.layer),
+                parameters_before=old.parameters,
+                parameters_after=0 if new is None else new.parameters,
+                macs_before=old.macs,
+                macs_after=0 if new is None else new.macs,
+            )
         )
-        for old, new in pairs
-    ]
+    if left:
+        names = [old.name for old in calls]
+        raise ValueError(f"after must call layers of before in their order, {names}, got {left[0].name!r}")
+    return found
 
 
 def _channels(layer: nn.Module) -> int:

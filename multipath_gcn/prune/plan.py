@@ -18,6 +18,7 @@ class Plan:
         regrouped: for every weight of a convolution that becomes one in groups, after ``kept``: of each group the
             number of its filters, which follow each other, and the input channels they read; and, where outputs must
             stay in their order, of every output channel its place among the filters.
+        branches: the names of residual blocks whose branch goes.
 
     Positions in ``kept`` that are not ascending move channels.
     """
@@ -28,6 +29,7 @@ class Plan:
     windowed: dict[str, dict[str, Any]] = field(default_factory=dict)
     paths: dict[str, list[int]] = field(default_factory=dict)
     regrouped: dict[str, dict[str, Any]] = field(default_factory=dict)
+    branches: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -36,8 +38,8 @@ class Plan:
     def from_json(cls, record: dict[str, Any]) -> "Plan":
         """Reads what :meth:`to_json` gave, through JSON, whose keys are strings."""
         kept = {name: {int(dim): list(at) for dim, at in dims.items()} for name, dims in record["kept"].items()}
-        later = (record.get(name, {}) for name in ("paths", "regrouped"))
-        return cls(record["removed"], kept, record["grouped"], record["windowed"], *later)
+        later = {name: record[name] for name in ("paths", "regrouped", "branches") if name in record}
+        return cls(record["removed"], kept, record["grouped"], record["windowed"], **later)
 
     @property
     def count(self) -> int:

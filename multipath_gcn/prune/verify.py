@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from multipath_gcn.prune.blame import blame
 from multipath_gcn.prune.cut import cut
+from multipath_gcn.prune.cut_branches import silence_branches
 from multipath_gcn.prune.cut_paths import silence_paths
 from multipath_gcn.prune.errors import CannotPrune
 from multipath_gcn.prune.evaluation import evaluated
@@ -96,6 +97,7 @@ def zeroed(model: nn.Module, plan: Plan) -> nn.Module:
         for name, told in plan.regrouped.items():
             _zero_regrouped(known[name], plan.kept.get(name, {}), told)
     silence_paths(copied, plan)
+    silence_branches(copied, plan)
     return copied
 
 

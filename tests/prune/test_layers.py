@@ -34,8 +34,8 @@ def test_linear_layers_of_a_graph_network_count_rows():
 
 
 def test_models_of_other_layers_are_refused():
-    with pytest.raises(ValueError, match="must call the same layers, got '0' and None"):
-        layer_changes(nn.Sequential(nn.Linear(3, 3)), nn.Sequential(nn.ReLU()), torch.randn(2, 3))
+    with pytest.raises(ValueError, match=r"after must call layers of before in their order, \['0'\], got '1'"):
+        layer_changes(nn.Sequential(nn.Linear(3, 3)), nn.Sequential(nn.ReLU(), nn.Linear(3, 3)), torch.randn(2, 3))
 
 
 def test_uneven_groups_and_maps_without_a_batch_are_counted():

@@ -14,7 +14,8 @@ from multipath_gcn.trained import dataset_of, load_trained, task_of
 
 METHODS = sorted(path.stem for path in (Path(multipath_gcn.conf.__file__).parent / "prune").glob("*.yaml"))
 METHODS.remove("inactive")  # which removes what training has switched off, whatever the budget: below
-METHODS.remove("self_grouping")  # which trains: below
+for name in ("self_grouping", "adaptive"):  # which train: below
+    METHODS.remove(name)
 IMAGES = ("task=image", "model=vgg_mini", "model.stages=[[8],[16]]", "fit.epochs=2")
 NODES = ("data=digits", "fit.epochs=5", "hidden_channels=16")
 
@@ -101,6 +102,19 @@ def test_self_grouping_cut_off_goes_on_where_it_was(trained, monkeypatch, tmp_pa
     assert found["test"] == wanted["test"] and found["pruning"]["scores"] == wanted["pruning"]["scores"]
 
 
+def test_gates_close_while_the_network_trains(trained, monkeypatch, tmp_path):
+    options = ("prune=adaptive", "prune.strength=20", "prune.epochs=2", "optimizer.lr=0.1", "task.calibration=64")
+    result = pruned(monkeypatch, tmp_path, trained["images"], *options)
+    directory = next(tmp_path.rglob("result.json")).parent
+    told = result["pruning"]
+    assert told["asked"] == {"strength": 20, "cost": "parameters"} and told["achieved"]["channels"] > 0
+    assert told["largest_difference"] < 1e-5
+    assert result["parameters"] == told["after"]["parameters"] < told["before"]["parameters"]
+    assert len((directory / "stages" / "gates" / "history.csv").read_text().splitlines()) == 3
+    task = task_of(dataset_of(directory), directory)
+    assert task.evaluate(load_trained(directory))["test"] == pytest.approx(result["test"])
+
+
 def test_feature_transforms_are_grouped(trained, monkeypatch, tmp_path):
     result = pruned(monkeypatch, tmp_path, trained["nodes"], *SELF_GROUPING)
     assert result["pruning"]["achieved"]["sparsity"] >= 0.5
@@ -162,6 +176,8 @@ def test_a_run_begun_before_goes_on_with_the_same_channels(trained, monkeypatch,
         (["budget.macs=0.5", "prune=self_grouping"], r"budget must be empty for SelfGrouping"),
         (["prune=self_grouping", "prune.step=0"], r"step must be above 0, or the schedule would not end, got 0"),
         (["prune=self_grouping", "prune.groups=17"], r"groups must be at most the filters of every layer"),
+        (["prune=adaptive", "prune.strength=-1"], r"strength must be a number above 0, got -1"),
+        (["prune=adaptive", "prune.gates=[classifier]"], r"gates must name layers and blocks that can be removed"),
     ],
 )
 def test_bad_input_is_named_and_the_trained_run_is_left_alone(options, rule, trained, monkeypatch, tmp_path):

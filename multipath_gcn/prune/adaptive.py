@@ -1,0 +1,187 @@
+"""Channels and residual branches that training itself removes."""
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from multipath_gcn.nn import layer_costs
+from multipath_gcn.prune.budget import cost
+from multipath_gcn.prune.channels import ChannelGroup, Channels
+from multipath_gcn.prune.cut import cut
+from multipath_gcn.prune.cut_branches import branches, plan_branches
+from multipath_gcn.prune.expected_cost import ExpectedCost, Term
+from multipath_gcn.prune.find import find_channels
+from multipath_gcn.prune.gates import BranchGate, ChannelGate, GatedNorm
+from multipath_gcn.prune.plan import Plan
+from multipath_gcn.prune.readers import readers
+from multipath_gcn.prune.staged import Compressed, Train
+from multipath_gcn.prune.verify import same_outputs, verify
+
+COSTS = ("parameters", "macs")
+
+
+class AdaptivePruning:
+    r"""Learns how many channels of every layer and which residual blocks a network needs: the proportion is what comes
+    out of training, not what is asked for.
+
+    .. math::
+        \mathcal{L} = \mathcal{L}_{\text{task}} + \lambda \; \frac{\mathrm{E}[\text{cost}]}{\text{cost}}
+
+    over weights and the thresholds of gates (:mod:`multipath_gcn.prune.gates`), with the expected cost of
+    :mod:`multipath_gcn.prune.expected_cost`. Then channels whose gate is 0 are removed, and blocks whose gate is 0
+    become their shortcut; both are proven as any plan is. Whoever called fine-tunes what is left.
+
+    Our reading of a paper, *Adaptive pruning of channel and layer*, of which the abstract alone is known to us: both
+    proportions are learned, half of the parameters go, accuracy stays. Gates, thresholds and penalty are ours. A layer
+    whose channels are added to others' (the stream between residual blocks) keeps them all.
+
+    Args:
+        strength: :math:`\lambda`, above 0.
+        epochs: of training with gates.
+        cost: ``"parameters"`` or ``"macs"``.
+        temperature: T of the expected cost.
+        gates: names of layers and blocks to be gated; None: all that can be.
+
+    Raises:
+        ValueError: for values out of range.
+    """
+
+    def __init__(
+        self,
+        strength: float = 1.0,
+        epochs: int = 4,
+        cost: str = "parameters",
+        temperature: float = 0.5,
+        gates: Iterable[str] | None = None,
+    ):
+        for name, value in (("strength", strength), ("temperature", temperature)):
+            if not value > 0 or not math.isfinite(value):
+                raise ValueError(f"{name} must be a number above 0, got {value!r}")
+        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
+        if cost not in COSTS:
+            raise ValueError(f"cost must be one of {list(COSTS)}, got {cost!r}")
+        if isinstance(gates, str):
+            raise ValueError(f"gates must be a list of names, got {gates!r}")
+        self.strength, self.epochs, self.cost, self.temperature = strength, epochs, cost, temperature
+        self.gates = None if gates is None else list(gates)
+
+    def compress(self, model: nn.Module, inputs: tuple[Any, ...], train: Train) -> Compressed:
+        """See :class:`~multipath_gcn.prune.staged.StagedMethod`."""
+        channels = find_channels(model, *inputs)
+        of_channels, of_branches = self.norms(model, channels)
+        gated = copy.deepcopy(model)
+        for names, kind in ((of_channels, ChannelGate), (of_branches, BranchGate)):
+            for norm in names.values():
+                plain = gated.get_submodule(norm)
+                gated.set_submodule(norm, GatedNorm(plain, kind(plain)))
+        expected = ExpectedCost(gated, self._terms(model, inputs, channels, of_channels, of_branches), self.temperature)
+        train(gated, "gates", self.epochs, penalty=lambda: self.strength * expected(), keep="last")
+        closed = [block for block, norm in of_branches.items() if not _factor(gated, norm)]
+        for norm in (*of_channels.values(), *of_branches.values()):
+            gated.set_submodule(norm, gated.get_submodule(norm).folded())
+        return self._removed(gated.eval(), inputs, of_channels, closed)
+
+    def norms(self, model: nn.Module, channels: Channels) -> tuple[dict[str, str], dict[str, str]]:
+        """The batch norms that get gates: by layer, and by residual block.
+
+        Raises:
+            ValueError: for a name in ``gates`` that cannot have one, or a model where nothing can.
+        """
+        of_channels: dict[str, str] = {}
+        why: dict[str, str] = {}
+        for group in channels.groups:
+            for layer in group.layers:
+                norm = _only_norm(channels, group)
+                held = next((reason for reason in group.held if reason is not None), None)
+                if held is not None:
+                    why[layer] = held
+                elif len(group.layers) > 1:
+                    why[layer] = f"its channels are added to those of {next(x for x in group.layers if x != layer)}"
+                elif norm is None:
+                    why[layer] = "it has no batch norm with scale and shift alone for itself"
+                else:
+                    of_channels[layer] = norm
+        of_branches = {}
+        for block in branches(model):
+            last = [name for name, m in model.get_submodule(block).body.named_modules() if isinstance(m, _BatchNorm)]
+            of_branches[block] = f"{block}.body.{last[-1]}"
+        if self.gates is not None:
+            for name in self.gates:
+                if name not in of_channels and name not in of_branches:
+                    reason = why.get(name, f"there are {[*of_channels, *of_branches]}")
+                    raise ValueError(f"gates must name layers and blocks that can be removed, got {name!r}: {reason}")
+            of_channels = {name: norm for name, norm in of_channels.items() if name in self.gates}
+            of_branches = {name: norm for name, norm in of_branches.items() if name in self.gates}
+        if not of_channels and not of_branches:
+            raise ValueError(f"model must have channels or residual blocks that can be gated, got {why}")
+        return of_channels, of_branches
+
+    def _terms(
+        self,
+        model: nn.Module,
+        inputs: tuple[Any, ...],
+        channels: Channels,
+        of_channels: dict[str, str],
+        of_branches: dict[str, str],
+    ) -> list[Term]:
+        met: dict[str, list[str]] = {}
+        for layer, norm in of_channels.items():
+            group = channels.group(layer)
+            weights = [group.weights[layer], *(reader.name for reader in readers(model, channels, group))]
+            for weight in dict.fromkeys(weights):
+                met.setdefault(weight.rpartition(".")[0], []).append(norm)
+        for block, norm in of_branches.items():
+            for found in layer_costs(model, *inputs):
+                if found.name.startswith(f"{block}.body."):
+                    met.setdefault(found.name, []).append(norm)
+        return [Term(getattr(c, self.cost), tuple(met.get(c.name, ()))) for c in layer_costs(model, *inputs)]
+
+    def _removed(
+        self, model: nn.Module, inputs: tuple[Any, ...], of_channels: dict[str, str], closed: list[str]
+    ) -> Compressed:
+        before, smaller = cost(model, *inputs), copy.deepcopy(model)
+        plans: list[Plan] = []
+        if closed:
+            plans.append(plan_branches(smaller, closed))
+            verify(smaller, plans[-1], *inputs)
+            cut(smaller, plans[-1])
+        channels, gone = find_channels(smaller, *inputs), {}
+        for layer, norm in of_channels.items():
+            if not any(layer.startswith(f"{block}.") for block in closed):
+                group, scale = channels.group(layer), smaller.get_submodule(norm).weight.detach().numpy(force=True)
+                gone[group.name] = group.spared(group.rows[layer][np.flatnonzero(scale == 0)])
+        gone = {name: units for name, units in gone.items() if units}
+        if gone:
+            plans.append(channels.plan_units(gone))
+            verify(smaller, plans[-1], *inputs)
+            cut(smaller, plans[-1])
+        if not plans:
+            raise ValueError(f"strength must be large enough to close a gate, {self.strength} has closed none")
+        after = cost(smaller, *inputs)
+        achieved = {name: getattr(after, name) / getattr(before, name) for name in COSTS}
+        achieved |= {"channels": sum(map(len, gone.values())), "branches": len(closed)}
+        asked = {"strength": self.strength, "cost": self.cost}
+        return Compressed(smaller, plans, asked, achieved, same_outputs(model, smaller, inputs))
+
+
+def _only_norm(channels: Channels, group: ChannelGroup) -> str | None:
+    """The batch norm that channels pass before anything reads them, if it is the only one that they pass."""
+    happens = [event for event, _ in channels.happening(group)]
+    norms = [event for event in happens if event.kind == "normalised"]
+    if len(norms) != 1 or None in norms[0].names[:2]:
+        return None
+    read = [event.kind for event in happens].index("normalised")
+    if any(event.kind == "read" for event in happens[:read]):
+        return None
+    return norms[0].names[0].rpartition(".")[0]
+
+
+def _factor(model: nn.Module, norm: str) -> float:
+    gated = model.get_submodule(norm)
+    return float(gated.gate(gated.norm).detach())

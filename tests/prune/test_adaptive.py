@@ -1,0 +1,227 @@
+"""Gates on channels and residual branches, and what they leave."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from multipath_gcn.models import VGG, ResNet
+from multipath_gcn.nn import MultiPathGCN, prepack
+from multipath_gcn.prune import (
+    AdaptivePruning,
+    find_channels,
+    layer_changes,
+    load_pruned,
+    plan_branches,
+    save_pruned,
+    verify,
+)
+from multipath_gcn.prune.gates import OPEN, BranchGate, ChannelGate, GatedNorm
+
+
+def images():
+    torch.manual_seed(0)
+    return torch.randn(8, 3, 16, 16)
+
+
+def resnet():
+    torch.manual_seed(0)
+    return ResNet(3, 10, blocks=(2, 2), width=0.25).eval()
+
+
+def vgg():
+    torch.manual_seed(0)
+    return VGG(3, 10, stages=((8, 8), (16,))).eval()
+
+
+class Training:
+    """Steps on random images."""
+
+    def __init__(self, *inputs, steps=60, lr=0.3):
+        self.inputs, self.steps, self.lr, self.calls, self.expected = inputs, steps, lr, [], 1.0
+
+    def __call__(self, model, stage, epochs, penalty=None, keep="best"):
+        self.calls.append((stage, epochs, keep))
+        optimizer = torch.optim.SGD(model.parameters(), self.lr)
+        for _ in range(self.steps):
+            y = model.train()(*self.inputs)
+            loss = F.cross_entropy(y, torch.arange(len(y)) % y.size(-1)) + (0 if penalty is None else penalty())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        self.expected = float(penalty()) if penalty else 1.0
+
+
+def closing(*names, factor=0.0):
+    """In the place of training: closes these branches, and every second channel of every gate."""
+
+    def train(model, stage, epochs, penalty=None, keep="best"):
+        assert 0 < penalty() <= 1.0
+        for name, module in model.named_modules():
+            if isinstance(module, GatedNorm) and isinstance(module.gate, ChannelGate):
+                module.norm.weight.data[::2] = factor
+            elif isinstance(module, GatedNorm) and name.startswith(names):
+                module.gate.scale.data.fill_(0)
+
+    return train
+
+
+def test_a_gate_shrinks_scale_and_shift_together():
+    norm = nn.BatchNorm2d(4).eval()
+    norm.weight.data = torch.tensor([0.5, -0.5, 0.01, 0.03])
+    norm.bias.data = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    norm.running_var.fill_(1 - norm.eps)
+    gated, x = GatedNorm(norm, ChannelGate(norm)), torch.randn(2, 4, 3, 3)
+    kept = (1 - OPEN / norm.weight.abs()).clamp(min=0)[:, None, None]
+    wanted = kept * (norm.weight[:, None, None] * x + norm.bias[:, None, None])
+    torch.testing.assert_close(gated(x), wanted)
+    assert not gated(x)[:, 2].any()
+    torch.testing.assert_close(gated.folded()(x), wanted)
+    assert norm.bias[2] == 0
+
+
+def test_a_layer_never_loses_all_channels():
+    norm = nn.BatchNorm1d(3)
+    gate = ChannelGate(norm)
+    gate.threshold.raw.data.fill_(100.0)
+    assert (gate(norm) > 0).all()
+    norm.weight.data[0] = 2.0
+    assert gate(norm).count_nonzero() == 1 and gate.margin(norm)[0] > 0
+
+
+def test_a_branch_closes_and_has_a_gradient_while_open():
+    norm = nn.BatchNorm2d(2)
+    gate = BranchGate(norm)
+    assert float(gate(norm).detach()) == pytest.approx(1 - OPEN)
+    gate(norm).backward()
+    assert gate.scale.grad == 1 and gate.threshold.raw.grad < 0
+    gate.scale.data.fill_(-0.01)
+    assert float(gate(norm).detach()) == 0
+
+
+def test_what_is_closed_is_removed_and_nothing_else_changes():
+    model, x = resnet(), images()
+    before = copy.deepcopy(model.state_dict())
+    found = AdaptivePruning(epochs=3).compress(model, (x,), closing("features.2", "features.3"))
+    assert found.model.features[2].body is None and found.model.features[3].body is None
+    assert found.model.features[1].body is not None
+    assert found.achieved["branches"] == 2 and found.achieved["channels"] == 16 // 2 + 32 // 2
+    assert found.achieved["parameters"] < 0.6 and found.difference < 1e-5
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+    lines = {line["name"]: line for line in layer_changes(model, found.model, x)}
+    assert lines["features.2.body.0.convolution"]["parameters_after"] == 0
+    with torch.no_grad():
+        torch.testing.assert_close(prepack(found.model)(x), found.model(x), atol=1e-4, rtol=1e-4)
+    Training(x, steps=2)(found.model, "fine", 1)
+
+
+def test_it_is_saved_loaded_and_pruned_again(tmp_path):
+    model, x = resnet(), images()
+    found = AdaptivePruning().compress(model, (x,), closing("features.2"))
+    save_pruned(tmp_path, found.model, found.plans)
+    loaded = load_pruned(tmp_path, resnet()).eval()
+    assert torch.equal(loaded(x), found.model(x))
+    again = AdaptivePruning().compress(loaded, (x,), closing("features.4"))
+    assert again.achieved["branches"] == 1 and again.model.features[2].body is None
+    with pytest.raises(ValueError, match=r"remove must name residual blocks with a branch"):
+        load_pruned(tmp_path, vgg())
+
+
+def test_training_closes_gates_by_itself():
+    model, x = resnet(), images()
+    training = Training(x, steps=150)
+    found = AdaptivePruning(strength=5.0, epochs=7).compress(model, (x,), training)
+    assert training.calls == [("gates", 7, "last")]
+    assert found.achieved["channels"] > 0 and found.achieved["parameters"] < 1
+    assert found.difference < 1e-5
+
+
+def test_a_stronger_penalty_leaves_less():
+    x, left = images(), []
+    for strength in (3.0, 20.0):
+        training = Training(x, steps=100)
+        assert AdaptivePruning(strength=strength).compress(vgg(), (x,), training).achieved["channels"] > 0
+        left.append(training.expected / strength)
+    assert left[1] < left[0] < 0.8
+
+
+def test_the_expected_cost_is_the_cost_where_gates_are_wide_open_or_shut():
+    model, x = resnet(), images()
+
+    def train(gated, stage, epochs, penalty=None, keep="best"):
+        open_wide = [m for m in gated.modules() if isinstance(m, GatedNorm)]
+        for module in open_wide:
+            module.norm.weight.data.fill_(100.0)
+            if isinstance(module.gate, BranchGate):
+                module.gate.scale.data.fill_(100.0)
+        assert float(penalty()) == pytest.approx(1.0)
+        block = gated.features[4].body
+        block[1].norm.gate.scale.data.fill_(0)
+        block[1].norm.gate.threshold.raw.data.fill_(50.0)
+        inside = sum(p.weight.numel() for p in (block[0].convolution, block[1].convolution))
+        convolutions = [m for m in gated.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+        whole = sum(m.weight.numel() + (0 if m.bias is None else m.bias.numel()) for m in convolutions)
+        assert float(penalty()) == pytest.approx(1 - inside / whole, abs=1e-6)
+
+    AdaptivePruning(strength=1.0, temperature=0.01).compress(model, (x,), train)
+
+
+def test_a_multipath_network_has_gates_on_its_norms():
+    torch.manual_seed(0)
+    model = MultiPathGCN(12, 16, 3, paths=((16, 8), (8,)), norm="batch").eval()
+    x, edges = torch.randn(30, 12), torch.randint(0, 30, (2, 90))
+    found = AdaptivePruning().compress(model, (x, edges), closing())
+    assert found.difference < 1e-5 and found.achieved["channels"] >= 16
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"strength": 0.0}, r"strength must be a number above 0, got 0.0"),
+        ({"strength": float("nan")}, r"strength must be a number above 0, got nan"),
+        ({"temperature": -1.0}, r"temperature must be a number above 0, got -1.0"),
+        ({"epochs": 0}, r"epochs must be an integer of at least 1, got 0"),
+        ({"cost": "latency"}, r"cost must be one of \['parameters', 'macs'\], got 'latency'"),
+        ({"gates": "features.1"}, r"gates must be a list of names, got 'features.1'"),
+    ],
+)
+def test_values_out_of_range_are_named(options, rule):
+    with pytest.raises(ValueError, match=rule):
+        AdaptivePruning(**options)
+
+
+@pytest.mark.parametrize(
+    ("gates", "rule"),
+    [
+        (["features.0.convolution"], r"got 'features.0.convolution': its channels are added to those of"),
+        (["classifier"], r"got 'classifier': "),
+        (["nowhere"], r"got 'nowhere': there are \['features.1.body.0.convolution'"),
+    ],
+)
+def test_a_gate_where_none_can_be_is_refused_before_training(gates, rule):
+    training = Training(images())
+    with pytest.raises(ValueError, match=rule):
+        AdaptivePruning(gates=gates).compress(resnet(), (images(),), training)
+    assert not training.calls
+
+
+def test_networks_without_anything_to_gate_are_refused():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(ValueError, match="model must have channels or residual blocks that can be gated"):
+        AdaptivePruning().compress(model, (torch.randn(3, 4),), Training(torch.randn(3, 4)))
+
+
+def test_gates_that_stay_open_are_no_result():
+    with pytest.raises(ValueError, match=r"strength must be large enough to close a gate, 0.001 has closed none"):
+        AdaptivePruning(strength=0.001).compress(vgg(), (images(),), Training(images(), steps=1))
+
+
+def test_branches_that_are_not_there_are_refused():
+    model = resnet()
+    for name in ("features.0", "features.9"):
+        with pytest.raises(ValueError, match=rf"remove must name residual blocks with a branch, .* got '{name}'"):
+            plan_branches(model, [name])
+    assert verify(model, plan_branches(model, ["features.3"]), images()).difference == 0
+    assert find_channels(model, images()).groups
