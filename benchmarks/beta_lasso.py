@@ -2,10 +2,11 @@
 
     python benchmarks/beta_lasso.py FOLDER [--seeds 0 1 2] [--epochs 12] [--quick]
 
-For every seed: SGD, and beta-LASSO at beta 0, 1 and 50, of one strength, the best of STRENGTHS at beta 50 on validation
-images with the first seed; S-LOCAL and S-CONV by SGD beside them. Then a quarter of the epochs more, at a tenth of the
-learning rate, with zeros held: of beta 50, and of what SGD found pruned to as many weights by magnitude (of all layers
-together). FOLDER keeps networks and rows.csv; run again, it does what is missing. Writes benchmarks/results/beta_lasso.
+For every seed: SGD, and beta-LASSO at beta 0, 1 and 50, of one strength, the best of STRENGTHS at beta 50 on
+validation images with the first seed, and beta 50 at the largest, too; S-LOCAL and S-CONV by SGD beside them. Then a
+quarter of the epochs more, at a tenth of the learning rate, with zeros held: of beta 50, and of what SGD found pruned
+to as many weights by magnitude (of all layers together). FOLDER keeps networks and rows.csv; run again, it does what
+is missing. Writes benchmarks/results/beta_lasso.
 """
 
 import argparse
@@ -125,17 +126,26 @@ def run(folder: Path, data: Images, seeds: list[int], epochs: int) -> None:
     lam = float(tried.loc[tried.valid.idxmax(), "lam"])
     for seed in seeds:
         dense = {way: trained(kind, way, seed) for way, kind in NETWORKS.items()}["SGD"]
-        sparse = {way: trained("full", way, seed, lam, beta) for way, beta in BETAS.items()}["beta 50"]
-        pruned = hold_zeros(dense, weights(sparse))
-        reestimate_norms(pruned, data.calibration())
-        table.add(seed, "SGD, magnitude", 0.0, pruned, data)
-        for way, model, strength in (("SGD, magnitude", pruned, 0.0), ("beta 50", hold_zeros(sparse), lam)):
-            if (seed, f"{way}, fine-tuned", strength) not in table.done:
-                train(model, data, epochs / 4, seed, lr=0.01)
-                table.add(seed, f"{way}, fine-tuned", strength, model, data)
+        found = {way: trained("full", way, seed, lam, beta) for way, beta in BETAS.items()}
+        sparse = trained("full", "beta 50", seed, STRENGTHS[-1], 50.0)
+        for strength, model in {lam: found["beta 50"], STRENGTHS[-1]: sparse}.items():
+            compared(table, seed, strength, model, dense, data, epochs)
     for way, model in (("sgd", dense), ("beta-lasso", sparse)):
         first = next(module for module in model.modules() if isinstance(module, nn.Linear))
         plot_filters(first.weight.detach().view(-1, *SHAPE).numpy(), folder / f"first-layer-{way}.png", 36)
+
+
+def compared(
+    table: Table, seed: int, lam: float, sparse: nn.Module, dense: nn.Module, data: Images, epochs: int
+) -> None:
+    """Magnitude down to as many weights as beta-LASSO has left, and both trained on."""
+    pruned = hold_zeros(dense, weights(sparse))
+    reestimate_norms(pruned, data.calibration())
+    table.add(seed, "SGD, magnitude", lam, pruned, data)
+    for way, model in (("SGD, magnitude", pruned), ("beta 50", hold_zeros(sparse))):
+        if (seed, f"{way}, fine-tuned", lam) not in table.done:
+            train(model, data, epochs / 4, seed, lr=0.01)
+            table.add(seed, f"{way}, fine-tuned", lam, model, data)
 
 
 def report(folder: Path, epochs: int) -> str:
@@ -148,16 +158,17 @@ def report(folder: Path, epochs: int) -> str:
         f"{TRAIN:,} training and {TEST:,} test images of 32 x 32, alpha = 8, {epochs} epochs of batches of {BATCH}, "
         f"learning rate 0.1 to 0 by a cosine, seeds {', '.join(map(str, seeds))}; lam = {chosen:g}, the best of "
         f"{', '.join(f'{lam:g}' for lam in STRENGTHS)} on {TEST:,} validation images at beta 50, seed {seeds[0]}. Mean "
-        "± deviation over seeds. Weights: of linear layers, not zero (S-LOCAL, S-CONV: all parameters). Share: part of "
-        "a first-layer filter's non-zero weights in its best 9 x 9 window; distance between two of them in pixels; in "
-        "brackets the same of as many weights thrown anywhere.",
+        f"± deviation over seeds; {STRENGTHS[-1]:g} is the largest that was tried. Weights: of linear layers, not zero "
+        "(S-LOCAL, S-CONV: all parameters). Share: part of a first-layer filter's non-zero weights in its best 9 x 9 "
+        "window; distance between two of them in pixels; in brackets the same of as many weights thrown anywhere.",
         "",
-        "| way | test % | weights | in the first layer | share | distance |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| way | lam | test % | weights | in the first layer | share | distance |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    used = rows[rows.lam.isin([0.0, chosen])]
-    for way, found in used.groupby("way", sort=False):
-        cells = [f"{found.accuracy.mean():.2f} ± {found.accuracy.std():.2f}", f"{found.weights.mean():,.0f}"]
+    used = rows[rows.lam.isin([0.0, chosen, STRENGTHS[-1]])]
+    for (way, lam), found in used.groupby(["way", "lam"], sort=False):
+        accuracy = f"{found.accuracy.mean():.2f} ± {found.accuracy.std():.2f}"
+        cells = [f"{lam:g}" if lam else "", accuracy, f"{found.weights.mean():,.0f}"]
         if found["first"].notna().all():
             cells += [
                 f"{found['first'].mean():,.0f}",
@@ -168,18 +179,19 @@ def report(folder: Path, epochs: int) -> str:
             cells += ["", "", ""]
         lines.append(f"| {way} | {' | '.join(cells)} |")
     lines += ["", "Differences in points, paired by seed, with 95 % Student intervals:", ""]
-    by_way = {way: found.set_index("seed") for way, found in used.groupby("way")}
-    for one, other in (
-        ("beta 50, fine-tuned", "SGD, magnitude, fine-tuned"),
-        ("beta 50", "SGD, magnitude"),
-        ("beta 50", "SGD"),
-        ("beta 50", "beta 0"),
-    ):
-        both = by_way[one].index.intersection(by_way[other].index)
-        if len(both) > 1:
-            values = (by_way[way].loc[both, "accuracy"].tolist() for way in (one, other))
-            middle, low, high = paired_difference(*values)
-            lines.append(f"- {one} minus {other}: {middle:+.2f} [{low:+.2f}, {high:+.2f}]")
+    for lam in (chosen, STRENGTHS[-1]):
+        by_way = {way: found.set_index("seed") for way, found in used[used.lam.isin([0.0, lam])].groupby("way")}
+        for one, other in (
+            ("beta 50, fine-tuned", "SGD, magnitude, fine-tuned"),
+            ("beta 50", "SGD, magnitude"),
+            ("beta 50", "SGD"),
+            ("beta 50", "beta 0"),
+        ):
+            both = by_way[one].index.intersection(by_way[other].index) if other in by_way else []
+            if len(both) > 1:
+                values = (by_way[way].loc[both, "accuracy"].tolist() for way in (one, other))
+                middle, low, high = paired_difference(*values)
+                lines.append(f"- lam {lam:g}: {one} minus {other}: {middle:+.2f} [{low:+.2f}, {high:+.2f}]")
     lines += ["", f"lam at beta 50, seed {seeds[0]}:", ""]
     for _, found in rows[(rows.way == "beta 50") & (rows.seed == seeds[0])].iterrows():
         lines.append(f"- {found.lam:g}: validation {found.valid:.2f} %, {int(found.weights):,} weights")

@@ -1,6 +1,6 @@
 """Images and a recipe for benchmarks that train many small networks: a part of CIFAR-10, at 16 x 16 or 32 x 32."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -71,15 +71,22 @@ def steps(data: Images, epochs: float) -> int:
 
 
 def descend(
-    model: nn.Module, data: Images, optimizer: Optimizer, schedule: LRScheduler, total: int, seed: int
+    model: nn.Module,
+    data: Images,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    total: int,
+    seed: int,
+    loss_of: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> nn.Module:
-    """So many training steps; the model is in evaluation mode afterwards."""
+    """So many training steps, on cross entropy unless told; the model is in evaluation mode afterwards."""
+    loss_of = loss_of or F.cross_entropy
     generator = torch.Generator().manual_seed(seed)
     model.train()
     done = 0
     while done < total:
         for images, labels in data.batches(generator, (total - done) * BATCH):
-            loss = F.cross_entropy(model(images), labels)
+            loss = loss_of(model(images), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -12,10 +12,11 @@ from multipath_gcn.prune.fold import CONSTANT
 from multipath_gcn.prune.magnitude import Scores
 from multipath_gcn.prune.order import Order
 from multipath_gcn.prune.peaks import peaks
+from multipath_gcn.prune.readers import readers
 from multipath_gcn.prune.signals import signals
 
-SCALE, ACTIVATION = 1e-3, 1e-12
-TESTS = ("scale", "activation")
+SCALE, ACTIVATION, READ = 1e-3, 1e-12, 1e-12
+TESTS = {"scale": SCALE, "activation": ACTIVATION, "read": READ}
 ANY = 1e12  # of the squared mean: with a scale near 0 the rest of the variance does not matter
 
 
@@ -57,24 +58,26 @@ def by_inactivity(
     Batch norm, ReLU, an adaptive optimiser and L2 in the gradient switch filters off while they train, which `Mehta,
     Kim and Theobalt <https://arxiv.org/abs/1811.12495>`_ found and called implicit filter sparsity. Their tests:
     :math:`|\gamma| < 10^{-3}`; or :math:`\max |a| < 10^{-12}` of a channel's activation over all training data. What a
-    channel of such a scale still gives in the mean, near :math:`\max(\beta, 0)`, is added to what reads it.
+    channel of such a scale still gives in the mean, near :math:`\max(\beta, 0)`, is added to what reads it. Our own
+    third one, for optimisers that set weights to zero: :math:`\lVert w \rVert_2 < 10^{-12}` of all weights w that read
+    a channel.
 
     Args:
         batches: for ``test="activation"``, the data.
-        test: ``"scale"`` or ``"activation"``.
-        threshold: other than 1e-3 or 1e-12.
+        test: ``"scale"``, ``"activation"`` or ``"read"``.
+        threshold: other than 1e-3, 1e-12 or 1e-12.
 
     Raises:
         ValueError: for an unknown ``test``, a ``threshold`` not above 0, or a model in which nothing is inactive.
     """
     if test not in TESTS:
         raise ValueError(f"test must be one of {list(TESTS)}, got {test!r}")
-    limit = {"scale": SCALE, "activation": ACTIVATION}[test] if threshold is None else threshold
+    limit = TESTS[test] if threshold is None else threshold
     if not limit > 0:
         raise ValueError(f"threshold must be greater than 0, got {threshold!r}")
     if test == "activation" and not batches:
         raise ValueError("batches must hold data for test='activation', got none")
-    scores = largest_scales(model, channels) if test == "scale" else peaks(model, channels, batches)
+    scores = _scores(model, channels, batches, test)
     if test == "scale":  # what is left of a channel must be known, to be added to what reads it
         known = signals(model, channels, in_one_state=True)
         scores = {name: values for name, values in scores.items() if known[name] is not None}
@@ -91,6 +94,15 @@ def by_inactivity(
         if group.name not in scores and len(group.free)
     ]
     return order
+
+
+def _scores(model: nn.Module, channels: Channels, batches: Sequence[tuple[Any, ...]] | None, test: str) -> Scores:
+    if test == "scale":
+        return largest_scales(model, channels)
+    if test == "activation":
+        return peaks(model, channels, batches)
+    read_by = {group.name: readers(model, channels, group) for group in channels.groups}
+    return {name: np.sqrt(sum(reader.energy() for reader in found)) for name, found in read_by.items() if found}
 
 
 @torch.no_grad()

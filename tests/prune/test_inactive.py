@@ -133,7 +133,7 @@ def test_nonzeros_are_counted():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"test": "norm"}, r"test must be one of \['scale', 'activation'\], got 'norm'"),
+        ({"test": "norm"}, r"test must be one of \['scale', 'activation', 'read'\], got 'norm'"),
         ({"threshold": float("nan")}, "threshold must be greater than 0, got nan"),
         ({"threshold": -1.0}, "threshold must be greater than 0, got -1.0"),
     ],

@@ -1,0 +1,209 @@
+"""Channels and blocks that training removes itself: a ResNet of six blocks on 10,000 images of CIFAR-10 at 16 x 16.
+
+    python benchmarks/adaptive_pruning.py FOLDER [--seeds 0 1 2] [--strengths 1 2 4] [--quick]
+
+A dense network by SGD. From it, for as many epochs each: the dense one on; gates (GATED epochs) and what they leave
+(TUNED epochs); and by L2 norms, of all layers together and of every layer the same part, down to as many parameters as
+gates have left. The strength is that of STRENGTHS with the first seed whose network comes nearest to half of the
+parameters. FOLDER keeps rows.csv and dense networks; run again, it does what is missing. Writes
+benchmarks/results/adaptive_pruning.
+"""
+
+import argparse
+import csv
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import timing
+import torch
+from small_images import TEST, Images, descend, steps
+from torch import nn
+from torch.nn import functional as F
+
+from multipath_gcn.models import ResNet
+from multipath_gcn.prune import AdaptivePruning, Budget, Compressed, by_magnitude, compress, cost
+from multipath_gcn.report import paired_difference
+
+OUT = Path(__file__).parent / "results" / "adaptive_pruning"
+TRAIN, DENSE, GATED, TUNED, LR = 10_000, 6, 3, 2, 0.1
+FIELDS = ("seed", "way", "strength", "straight", "accuracy", "parameters", "macs", "channels", "branches", "widths")
+
+
+def network() -> nn.Module:
+    return ResNet(3, 10, width=0.25, blocks=(2, 2, 2)).to(memory_format=torch.channels_last)
+
+
+def train(model: nn.Module, data: Images, epochs: int, lr: float, seed: int, penalty=None) -> nn.Module:
+    total = steps(data, epochs)
+    optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=total, cycle_momentum=False)
+    return descend(model, data, optimizer, schedule, total, seed, loss_of=None if penalty is None else _with(penalty))
+
+
+def _with(penalty):
+    return lambda scores, labels: F.cross_entropy(scores, labels) + penalty()
+
+
+def gated(model: nn.Module, data: Images, strength: float, seed: int) -> Compressed:
+    def stage(network: nn.Module, name: str, epochs: int, penalty=None, keep: str = "best") -> None:
+        train(network, data, epochs, LR / 2, seed, penalty)
+
+    return AdaptivePruning(strength, GATED).compress(model, data.calibration(2, 2)[0], stage)
+
+
+def widths(model: nn.Module) -> str:
+    """Inner channels of every block; - for one without a branch."""
+    return " ".join("-" if b.body is None else str(b.body[0].convolution.out_channels) for b in model.features[1:])
+
+
+class Rows:
+    def __init__(self, path: Path):
+        self.path = path
+        known = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(FIELDS))
+        self.done = set(zip(known.seed.astype(int), known.way, known.strength.astype(float), strict=True))
+
+    def add(self, **row: object) -> None:
+        with open(self.path, "a", newline="") as file:
+            table = csv.DictWriter(file, FIELDS)
+            if file.tell() == 0:
+                table.writeheader()
+            table.writerow(row)
+        self.done.add((row["seed"], row["way"], row["strength"]))
+        print(*(f"{value:.4g}" if isinstance(value, float) else value for value in row.values()), flush=True)
+
+    def read(self) -> pd.DataFrame:
+        return pd.read_csv(self.path)
+
+
+def dense_network(seed: int, data: Images, folder: Path) -> nn.Module:
+    path = folder / f"dense-{seed}.pt"
+    torch.manual_seed(seed)
+    model = network()
+    if not path.is_file():
+        torch.save(train(model, data, DENSE, LR, seed).state_dict(), path)
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model.eval()
+
+
+def adaptive(rows: Rows, seed: int, strength: float, dense: nn.Module, data: Images) -> None:
+    if (seed, "gates", strength) in rows.done:
+        return
+    try:
+        found = gated(dense, data, strength, seed + 1)
+    except ValueError as error:  # no gate has closed
+        print(error)
+        left, facts, model = 1.0, {"channels": 0, "branches": 0}, dense
+    else:
+        left, facts, model = found.achieved["parameters"], found.achieved, found.model
+    straight = data.accuracy(model)
+    train(model, data, TUNED, LR / 5, seed + 2)
+    spent = cost(model, *data.calibration(2, 2)[0])
+    rows.add(
+        seed=seed, way="gates", strength=strength, straight=straight, accuracy=data.accuracy(model), parameters=left,
+        macs=spent.macs / 2, channels=facts["channels"], branches=facts["branches"], widths=widths(model),
+    )  # fmt: skip
+
+
+def chosen(rows: Rows, seed: int) -> float:
+    known = rows.read()
+    tried = known[(known.way == "gates") & (known.seed == seed)]
+    return float(tried.loc[(tried.parameters - 0.5).abs().idxmin(), "strength"])
+
+
+def others(rows: Rows, seed: int, strength: float, dense_of, data: Images) -> None:
+    known = rows.read()
+    found = known[(known.way == "gates") & (known.seed == seed) & (known.strength == strength)].iloc[0]
+    example = data.calibration(2, 2)[0]
+    whole = cost(dense_of(), *example)
+    for way, scope in (("dense", None), ("L2 norm, all layers", "global"), ("L2 norm, layer by layer", "layer")):
+        if (seed, way, strength) in rows.done:
+            continue
+        model = dense_of()
+        if scope is not None:
+            method = partial(by_magnitude, scope=scope)
+            budget = Budget(parameters=float(found.parameters))
+            model = compress(model, example, budget, method, data.calibration()).model
+        straight = data.accuracy(model)
+        train(model, data, GATED, LR / 2, seed + 1)
+        train(model, data, TUNED, LR / 5, seed + 2)
+        spent = cost(model, *example)
+        rows.add(
+            seed=seed, way=way, strength=strength, straight=straight, accuracy=data.accuracy(model),
+            parameters=spent.parameters / whole.parameters, macs=spent.macs / 2, channels="", branches=0,
+            widths=widths(model),
+        )  # fmt: skip
+
+
+def report(rows: pd.DataFrame, strength: float) -> str:
+    facts = {"command": "adaptive_pruning.py FOLDER"} | timing.describe(timing.Clock(torch.device("cpu")))
+    whole = cost(network(), torch.randn(1, 3, 16, 16))
+    lines = ["# Adaptive pruning on CIFAR-10", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    seeds = ", ".join(map(str, sorted(rows.seed.unique())))
+    lines += [
+        f"{TRAIN:,} training and {TEST:,} test images of 16 x 16; a ResNet of {whole.parameters:,} parameters, "
+        f"{whole.macs / 1e6:.2f} M multiply-adds and inner widths {widths(network())}; {DENSE} epochs dense, then "
+        f"{GATED} and {TUNED} more for every way; seeds {seeds}; strength {strength:g}. Mean ± deviation over seeds. "
+        "Straight: before the first epoch without gates or, of L2 norms, with norms counted again.",
+        "",
+        "| way | straight % | test % | parameters left | multiply-adds left | channels gone | blocks gone |",
+        "|---|" + "---:|" * 6,
+    ]
+    used = rows[rows.strength == strength]
+    for way, found in used.groupby("way", sort=False):
+        cells = [f"{found[name].mean():.1f} ± {found[name].std():.1f}" for name in ("straight", "accuracy")]
+        cells += [f"{found.parameters.mean():.2f}", f"{(found.macs / whole.macs).mean():.2f}"]
+        gone = found.channels.notna().all()
+        cells += [
+            " ".join(f"{found[n].iloc[i]:.0f}" for i in range(len(found))) if gone else ""
+            for n in ("channels", "branches")
+        ]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    lines += ["", "Points of gates above others, paired by seed, with 95 % Student intervals:", ""]
+    by_way = {way: found.set_index("seed").accuracy for way, found in used.groupby("way")}
+    ours = by_way.pop("gates")
+    for way, theirs in by_way.items():
+        middle, low, high = paired_difference(ours.tolist(), theirs.loc[ours.index].tolist())
+        lines.append(f"- {way}: {middle:+.1f} [{low:+.1f}, {high:+.1f}]")
+    lines += [
+        "",
+        "Inner widths of the blocks that gates have left (- : no branch), and all strengths that were tried:",
+        "",
+    ]
+    for _, found in rows[rows.way == "gates"].iterrows():
+        lines.append(
+            f"- seed {found.seed}, strength {found.strength:g}: {found.widths}; {found.parameters:.2f} of the "
+            f"parameters, {found.accuracy:.1f} %"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--strengths", type=float, nargs="+", default=[1.0, 2.0, 4.0])
+    parser.add_argument("--quick", action="store_true", help="few images, to see that it runs; writes to FOLDER")
+    options = parser.parse_args()
+    data = Images(1024, 500) if options.quick else Images(TRAIN)
+    folder = options.folder / ("quick" if options.quick else "full")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = Rows(folder / "rows.csv")
+    first = options.seeds[0]
+    for strength in options.strengths:
+        adaptive(rows, first, strength, dense_network(first, data, folder), data)
+    strength = chosen(rows, first)
+    for seed in options.seeds:
+        adaptive(rows, seed, strength, dense_network(seed, data, folder), data)
+        others(rows, seed, strength, partial(dense_network, seed, data, folder), data)
+    out = folder if options.quick else OUT
+    out.mkdir(parents=True, exist_ok=True)
+    if out != folder:
+        (out / "rows.csv").write_bytes(rows.path.read_bytes())
+    text = report(rows.read(), strength)
+    (out / "cpu.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
