@@ -28,8 +28,8 @@ from multipath_gcn.prune import BetaLasso, Budget, by_inactivity, by_magnitude, 
 from multipath_gcn.report import paired_difference
 
 OUT = Path(__file__).parent / "results" / "group_beta_lasso"
-HIDDEN, EPOCHS, MORE, LR, BETA = 64, 200, 30, 0.1, 50.0
-STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+HIDDEN, EPOCHS, MORE, LR, BETA = 64, 200, 30, 0.1, 5.0
+STRENGTHS = (4e-3, 7e-3, 1e-2, 1.2e-2, 1.4e-2, 1.7e-2)
 FIELDS = ("data", "seed", "way", "lam", "valid", "straight", "trained", "parameters", "left", "widths", "difference")
 
 

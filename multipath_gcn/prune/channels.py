@@ -70,7 +70,8 @@ class Channels:
         self.reads = trace.reads
         self.events = trace.events
         self._produced = self._owners_of("produced", "depthwise")
-        self._read = [i for i in self._owners_of("read") if i not in self._produced]
+        read = self._with_joined(self._owners_of("read"), trace.joined)
+        self._read = [i for i in read if i not in self._produced]
         self.groups = self._groups(self._produced)
 
     def _owners_of(self, *kinds: str) -> list[int]:
@@ -80,6 +81,16 @@ class Channels:
                 number = np.searchsorted(first, event.ids.numpy(), side="right") - 1
                 found.update(dict.fromkeys(number.tolist()))
         return list(found)
+
+    def _with_joined(self, found: list[int], joined: Iterable[tuple[Tensor, Tensor]]) -> list[int]:
+        """These owners, and those whose weights were joined to theirs before anything read them."""
+        numbers = {i: i for i in found}
+        first = [owner.first for owner in self.owners]
+        for ids, other in joined:
+            one, two = (int(np.searchsorted(first, int(part[0]), side="right")) - 1 for part in (ids, other))
+            if one in numbers:
+                numbers.setdefault(two, two)
+        return list(numbers)
 
     def columns_of(self, weight: str) -> np.ndarray | None:
         """The classes of the columns of a weight that sums over channels."""

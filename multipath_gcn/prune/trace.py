@@ -1,6 +1,6 @@
 """One run of a model under watch: every operator says what it does to the channels of parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -37,6 +37,7 @@ class Trace(TorchDispatchMode):
         super().__init__()
         self.relations, self.choices, self.forbidden = Relations(), dict(choices or {}), dict(forbidden or {})
         self.events: list[Event] = []
+        self.joined: list[tuple[Tensor, Tensor]] = []  # of tensors laid beside each other: what reads one reads both
         self.reads: dict[str, Read] = {}  # by the weight that reads
         self.sites: list[tuple[str, int]] = []  # operators with a choice, and among how many
         self._names: dict[int, str] = {}
@@ -69,6 +70,11 @@ class Trace(TorchDispatchMode):
         """Notes what happens to channels: see :class:`Event`."""
         if isinstance(ids, Tensor):
             self.events.append(Event(kind, ids, tuple(self._names.get(id(tensor)) for tensor in names)))
+
+    def join(self, ids: Dim, others: Iterable[Dim]) -> None:
+        """Notes that channels of several tensors, such as the columns of weights, go on as those of the first."""
+        if isinstance(ids, Tensor):
+            self.joined += [(ids, other) for other in others if isinstance(other, Tensor)]
 
     def read(self, call: Call, weight: Tensor, read: Read) -> None:
         """Notes that each filter of ``weight`` reads some of these channels: each may go by itself, see ``cut``."""

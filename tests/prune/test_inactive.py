@@ -1,13 +1,14 @@
 """What training has switched off goes, exactly."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from multipath_gcn.models import VGG, ResNet
-from multipath_gcn.nn import ConvBlock
+from multipath_gcn.nn import ConvBlock, MultiPathGCN
 from multipath_gcn.prune import Budget, by_inactivity, compress, find_channels, inactive_scales, nonzeros, selectivity
 from multipath_gcn.prune.inactive import largest_scales
 from multipath_gcn.prune.peaks import peaks
@@ -154,3 +155,33 @@ def test_a_model_without_norms_and_a_test_without_data_are_refused():
         by_inactivity(model, find_channels(model, x), test="activation")
     with pytest.raises(ValueError, match="threshold must be greater than 0, got 0"):
         inactive_scales(model, 0)
+
+
+def test_channels_that_nothing_reads_are_inactive():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    with torch.no_grad():
+        model[2].weight[:, [1, 4]] = 0
+    x = torch.randn(7, 4)
+    found = compress(model, (x,), Budget(all=True), partial(by_inactivity, test="read"))
+    assert found.plan.removed == {"0": [1, 4]}
+    torch.testing.assert_close(found.model(x), model(x))
+
+
+def test_a_channel_is_read_as_long_as_one_of_several_paths_reads_it():
+    torch.manual_seed(0)
+    model = MultiPathGCN(5, 8, 3, paths=((8,), (8,), ()), combine="sum").eval()
+    x, edges = torch.randn(20, 5), torch.randint(0, 20, (2, 60))
+    with torch.no_grad():
+        model.paths[0][0].conv.lin.weight[:, [2, 3]] = 0
+        model.paths[1][0].conv.lin.weight[:, [3, 4]] = 0
+    by_read = partial(by_inactivity, test="read")
+    with pytest.raises(ValueError, match="model must have channels with a read below"):
+        compress(model, (x, edges), Budget(all=True), by_read)  # the identity path reads all
+    model = MultiPathGCN(5, 8, 3, paths=((8,), (8,)), combine="sum").eval()
+    with torch.no_grad():
+        model.paths[0][0].conv.lin.weight[:, [2, 3]] = 0
+        model.paths[1][0].conv.lin.weight[:, [3, 4]] = 0
+    found = compress(model, (x, edges), Budget(all=True), by_read)
+    assert found.plan.removed == {"stem.0.conv.lin": [3]}
+    torch.testing.assert_close(found.model(x, edges), model(x, edges))

@@ -55,6 +55,8 @@ def join(call: Call) -> Labels:
         rest = [reduce(call.match, ids) for ids in zip(*labels, strict=True)]
         return Labels((*rest[:dim], None, *rest[dim:]))
     along = [one.pop(dim) for one in labels]
+    for first, *others in zip(*labels, strict=True):
+        call.trace.join(first, others)
     rest = [reduce(call.match, ids) for ids in zip(*labels, strict=True)]
     if any(isinstance(ids, Tensor) for ids in along):
         fixed = call.relations.fixed(call.reason("joins channels with what is none"))
