@@ -126,7 +126,8 @@ def test_launchers_and_searches_compose(option):
 
 def test_every_experiment_runs_a_step(monkeypatch, tmp_path):
     names = options("experiment")
-    images = [name for name in names if name.startswith("design_space/") or name == "first_light_images"]
+    of_images = "design_space/", "implicit_sparsity/", "first_light_images"
+    images = [name for name in names if name.startswith(of_images)]
     nodes = [name for name in names if name not in images]
     app.run(monkeypatch, tmp_path, "-m", f"experiment={','.join(nodes)}", "data=digits", "fit.epochs=1")
     # Networks for 32 x 32 end in maps of one pixel here, with batch norms of nearly constant channels: at lr 0.1 the

@@ -82,6 +82,8 @@ def test_self_grouping_trains_between_its_levels(trained, monkeypatch, tmp_path)
     assert len((directory / "stages" / "sparsity25" / "history.csv").read_text().splitlines()) == 2
     model, task = load_trained(directory), task_of(dataset_of(directory), directory)
     assert task.evaluate(model)["test"] == pytest.approx(result["test"])
+    assert report([str(tmp_path)]) == 0
+    assert "vgg_mini self_grouping" in (tmp_path / "report" / "report.md").read_text().partition("## Pruning")[2]
     again = pruned(monkeypatch, tmp_path / "again", directory, "prune=magnitude", "budget.macs=0.8")
     assert again["parameters"] < result["parameters"]
 
@@ -111,6 +113,8 @@ def test_gates_close_while_the_network_trains(trained, monkeypatch, tmp_path):
     assert told["largest_difference"] < 1e-5
     assert result["parameters"] == told["after"]["parameters"] < told["before"]["parameters"]
     assert len((directory / "stages" / "gates" / "history.csv").read_text().splitlines()) == 3
+    assert report([str(tmp_path)]) == 0
+    assert "vgg_mini adaptive" in (tmp_path / "report" / "report.md").read_text().partition("## Pruning")[2]
     task = task_of(dataset_of(directory), directory)
     assert task.evaluate(load_trained(directory))["test"] == pytest.approx(result["test"])
 
