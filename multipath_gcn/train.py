@@ -74,6 +74,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     task.check(model)
     if isinstance(task, PruneTask):
         model = task.prune(model, directory, stages(cfg, directory, task))
+        seed_everything(cfg.seed, verbose=False)  # whether the stages were trained now or before
     parameters = count_parameters(model)
     model, optimizer, schedulers = _set_up(cfg, fabric, task, model)
     setup_seconds = time.perf_counter() - start
@@ -161,7 +162,11 @@ def stages(cfg: DictConfig, directory: Path, task: Any) -> Train:
         penalty: Callable[[], Tensor] | None = None,
         keep: str = "best",
     ) -> None:
-        part = OmegaConf.merge(cfg, {"fit": {"epochs": epochs}})
+        if keep not in ("best", "last"):
+            raise ValueError(f"keep must be 'best' or 'last', got {keep!r}")
+        to_the_end = {} if keep == "best" else {"patience": None, "ema": None}
+        part = OmegaConf.merge(cfg, {"fit": {"epochs": epochs, **to_the_end}})
+        dtype = next(model.parameters()).dtype
         folder = directory / "stages" / stage
         folder.mkdir(parents=True, exist_ok=True)
         fabric = Fabric(accelerator=cfg.device, devices=1, precision=cfg.precision)
@@ -175,6 +180,7 @@ def stages(cfg: DictConfig, directory: Path, task: Any) -> Train:
             )  # fmt: skip
         if keep == "best":
             model.load_state_dict(progress.best_weights)
+        model.to(dtype)  # a precision such as 64-true has changed it
 
     return train
 

@@ -74,11 +74,10 @@ def layer_costs(model: nn.Module, *inputs: Any) -> list[LayerCost]:
 
 def _cost(name: str, layer: nn.Module, met: Sequence[int], shape: Sequence[int]) -> LayerCost:
     """``met``: the shape of that each element of which meets a slice of the weight."""
-    parameters = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
+    parameters = sum(parameter.numel() for parameter in layer.parameters())  # masked ones lie below
     if isinstance(layer, UnevenGroups):
         places = shape[2:] if layer.weight0.dim() > 2 else shape[1:-1]
         macs = sum(weight.numel() for weight in layer.weights) * math.prod(places)
-        parameters = sum(parameter.numel() for parameter in layer.parameters())
     elif isinstance(layer, LocalConv2d):
         macs = layer.weight.numel()
     else:

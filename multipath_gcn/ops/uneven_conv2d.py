@@ -147,7 +147,8 @@ def _check(weights, inputs, outputs, bias) -> None:
         raise ValueError(f"weights must be of type float32, float64 or bfloat16, got {first.dtype}")
     for g, (weight, channels, places) in enumerate(zip(weights, inputs, outputs, strict=True)):
         if (weight.dtype, weight.device, weight.shape[2:]) != (first.dtype, first.device, first.shape[2:]):
-            raise ValueError(f"weights must be of one type, device and kernel size, group {g} has {weight.shape}")
+            found = f"{list(weight.shape)} of {weight.dtype} on {weight.device}"
+            raise ValueError(f"weights must be of one type, device and kernel size, group {g} has {found}")
         if list(weight.shape[:2]) != [len(places), len(channels)] or 0 in weight.shape:
             wanted = f"[{len(places)}, {len(channels)}, R, S]"
             raise ValueError(f"weight of group {g} must be {wanted} without 0, got {list(weight.shape)}")
@@ -156,5 +157,6 @@ def _check(weights, inputs, outputs, bias) -> None:
     total = sum(map(len, weights))
     if sorted(chain.from_iterable(outputs)) != list(range(total)):
         raise ValueError(f"outputs must be a permutation of 0..{total - 1}, got {[list(o) for o in outputs]}")
-    if bias is not None and (bias.shape != (total,) or bias.dtype != first.dtype):
-        raise ValueError(f"bias must be of shape [{total}] and type {first.dtype}, got {list(bias.shape)}")
+    if bias is not None and (bias.shape, bias.dtype, bias.device) != ((total,), first.dtype, first.device):
+        wanted, found = f"[{total}] of {first.dtype} on {first.device}", f"{list(bias.shape)} of {bias.dtype}"
+        raise ValueError(f"bias must be {wanted}, got {found} on {bias.device}")

@@ -97,12 +97,12 @@ class AdaptivePruning:
         why: dict[str, str] = {}
         for group in channels.groups:
             for layer in group.layers:
-                norm = _only_norm(channels, group)
+                norm = _only_norm(model, channels, group, layer)
                 held = next((reason for reason in group.held if reason is not None), None)
                 if held is not None:
                     why[layer] = held
                 elif len(group.layers) > 1:
-                    why[layer] = f"its channels are added to those of {next(x for x in group.layers if x != layer)}"
+                    why[layer] = f"it shares its channels with {next(x for x in group.layers if x != layer)}"
                 elif norm is None:
                     why[layer] = "it has no batch norm with scale and shift alone for itself"
                 else:
@@ -130,17 +130,19 @@ class AdaptivePruning:
         of_channels: dict[str, str],
         of_branches: dict[str, str],
     ) -> list[Term]:
-        met: dict[str, list[str]] = {}
+        whole: dict[str, list[str]] = {}  # by layer: the gates that all of its weight depends on
+        read: dict[str, dict[str, float]] = {}  # by layer: the gates of what it reads, and how large a part that is
         for layer, norm in of_channels.items():
             group = channels.group(layer)
-            weights = [group.weights[layer], *(reader.name for reader in readers(model, channels, group))]
-            for weight in dict.fromkeys(weights):
-                met.setdefault(weight.rpartition(".")[0], []).append(norm)
+            whole.setdefault(group.weights[layer].rpartition(".")[0], []).append(norm)
+            for reader in readers(model, channels, group):
+                part = sum(len(at) for _, at in reader.columns) / reader.weight.size(1)
+                read.setdefault(reader.name.rpartition(".")[0], {})[norm] = part
+        costs = layer_costs(model, *inputs)
         for block, norm in of_branches.items():
-            for found in layer_costs(model, *inputs):
-                if found.name.startswith(f"{block}.body."):
-                    met.setdefault(found.name, []).append(norm)
-        return [Term(getattr(c, self.cost), tuple(met.get(c.name, ()))) for c in layer_costs(model, *inputs)]
+            for name in {found.name for found in costs if found.name.startswith(f"{block}.body.")}:
+                whole.setdefault(name, []).append(norm)
+        return [Term(getattr(c, self.cost), tuple(whole.get(c.name, ())), read.get(c.name, {})) for c in costs]
 
     def _removed(
         self, model: nn.Module, inputs: tuple[Any, ...], of_channels: dict[str, str], closed: list[str]
@@ -170,16 +172,18 @@ class AdaptivePruning:
         return Compressed(smaller, plans, asked, achieved, same_outputs(model, smaller, inputs))
 
 
-def _only_norm(channels: Channels, group: ChannelGroup) -> str | None:
-    """The batch norm that channels pass before anything reads them, if it is the only one that they pass."""
-    happens = [event for event, _ in channels.happening(group)]
-    norms = [event for event in happens if event.kind == "normalised"]
-    if len(norms) != 1 or None in norms[0].names[:2]:
+def _only_norm(model: nn.Module, channels: Channels, group: ChannelGroup, layer: str) -> str | None:
+    """The batch norm that a layer's channels pass before anything reads them, if it is the only one that they pass, and
+    they are all that it has, in their order."""
+    happens = channels.happening(group)
+    kinds = [event.kind for event, _ in happens]
+    if kinds.count("normalised") != 1 or "read" in kinds[: kinds.index("normalised")]:
         return None
-    read = [event.kind for event in happens].index("normalised")
-    if any(event.kind == "read" for event in happens[:read]):
+    event, units = happens[kinds.index("normalised")]
+    if None in event.names[:2] or not np.array_equal(units, group.rows[layer]):
         return None
-    return norms[0].names[0].rpartition(".")[0]
+    norm = event.names[0].rpartition(".")[0]
+    return norm if isinstance(model.get_submodule(norm), _BatchNorm) else None
 
 
 def _factor(model: nn.Module, norm: str) -> float:

@@ -84,12 +84,11 @@ class Channels:
 
     def _with_joined(self, found: list[int], joined: Iterable[tuple[Tensor, Tensor]]) -> list[int]:
         """These owners, and those whose weights were joined to theirs before anything read them."""
-        numbers = {i: i for i in found}
-        first = [owner.first for owner in self.owners]
-        for ids, other in joined:
-            one, two = (int(np.searchsorted(first, int(part[0]), side="right")) - 1 for part in (ids, other))
-            if one in numbers:
-                numbers.setdefault(two, two)
+        first, numbers = [owner.first for owner in self.owners], dict.fromkeys(found)
+        for pair in reversed(list(joined)):  # what was joined last was read first
+            one, two = (np.unique(np.searchsorted(first, ids.numpy(), side="right") - 1).tolist() for ids in pair)
+            if any(i in numbers for i in one):
+                numbers |= dict.fromkeys(two)
         return list(numbers)
 
     def columns_of(self, weight: str) -> np.ndarray | None:

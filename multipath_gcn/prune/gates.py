@@ -1,11 +1,12 @@
 r"""Gates that training closes: on the channels that a batch norm gives, and on whole residual branches.
 
 .. math::
-    y = s(g, t) \, \mathrm{norm}(x), \qquad s_c = \max\Big(1 - \frac{\tau}{|g_c|}, 0\Big), \quad
+    y = s \, \mathrm{norm}(x), \qquad s_c = \max\Big(1 - \frac{\tau}{|g_c|}, 0\Big), \quad
     \tau = u \, \log(1 + e^{t / u})
 
 A channel's g is the scale of its norm, so that scale and shift are drawn to zero together, to
-:math:`\mathrm{sign}(\gamma) \max(|\gamma| - \tau, 0)`; a branch has a g of its own, which is 1 at first.
+:math:`\mathrm{sign}(\gamma) \max(|\gamma| - \tau, 0)`. A branch has a g of its own, which is 1 at first, and
+:math:`y = g \, s \, \mathrm{norm}(x)`.
 """
 
 import torch
@@ -86,4 +87,4 @@ class GatedNorm(nn.Module):
 
 
 def _open(size: Tensor, threshold: Tensor) -> Tensor:
-    return (1 - threshold / size.clamp(min=torch.finfo(size.dtype).tiny)).clamp(min=0)
+    return (size - threshold).clamp(min=0) / size.clamp(min=torch.finfo(size.dtype).tiny)

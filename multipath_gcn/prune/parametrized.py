@@ -10,7 +10,10 @@ def fold_parametrizations(layer: nn.Module) -> None:
     Unlike :func:`torch.nn.utils.parametrize.remove_parametrizations` it leaves deep copies of the layer as they are,
     which share its class, and there the properties that PyTorch would delete.
     """
-    values = {name: nn.Parameter(getattr(layer, name).detach().clone()) for name in layer.parametrizations}
+    values = {
+        name: nn.Parameter(getattr(layer, name).detach().clone(), part.original.requires_grad)
+        for name, part in layer.parametrizations.items()
+    }
     layer.__class__ = parametrize.type_before_parametrizations(layer)
     del layer.parametrizations
     for name, value in values.items():

@@ -10,6 +10,7 @@ from torch_geometric import nn as pyg
 from multipath_gcn.nn import GCNConv, MultiPathGCN
 from multipath_gcn.nn.channel import ChannelConv2d, ChannelLinear
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
+from multipath_gcn.nn.uneven_groups import UnevenGroups
 from multipath_gcn.ops import ChannelWindows
 
 RESIZE: dict[type, Callable[[nn.Module], None]] = {}
@@ -81,7 +82,9 @@ def _pyg_linear(linear) -> None:
 
 @resizes(pyg.GCNConv, GCNConv)
 def _gcn(conv) -> None:
-    conv.in_channels, conv.out_channels = conv.lin.in_channels, conv.lin.out_channels
+    conv.out_channels = conv.lin.out_channels
+    if not isinstance(conv.lin, UnevenGroups):  # which may read fewer than there are
+        conv.in_channels = conv.lin.in_channels
 
 
 @resizes(pyg.SAGEConv)

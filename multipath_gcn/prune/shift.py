@@ -38,7 +38,7 @@ def shift_output(model: nn.Module, channels: Channels, weight: str, added: Tenso
         layer = model.get_submodule(weight.rpartition(".")[0])
         if not isinstance(layer, TAKE_A_BIAS):
             where = f"{type(layer).__name__} of {weight!r}"
-            raise CannotPrune(f"{where} has no bias to take what a channel adds that is removed", where)
+            raise CannotPrune(f"{where} takes no bias for what a channel adds that is removed", where)
         layer.bias = nn.Parameter(added.to(layer.weight), layer.weight.requires_grad)
     else:
         bias += added.to(bias)

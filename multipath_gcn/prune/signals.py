@@ -155,8 +155,16 @@ class _Signals:
         return _normalised(moments, scale, shift)
 
     def _bias(self, weight: str) -> np.ndarray:
-        bias = self.tensors.get(weight.removesuffix("weight") + "bias")
+        path, _, name = weight.rpartition("weight")
+        bias = self.tensors.get(f"{path}bias")
         size = self.tensors[weight].size(self.channels.produced_dim(weight))
+        if (
+            bias is not None and name.isdigit()
+        ):  # of a layer in uneven groups, whose bias is in the order of its outputs
+            first = sum(len(self.tensors[f"{path}weight{g}"]) for g in range(int(name)))
+            order = self.tensors.get(f"{path}order")
+            filters = bias if order is None else bias[order.argsort()]
+            bias = filters[first : first + size]
         return np.zeros(size) if bias is None or len(bias) != size else bias.detach().double().numpy(force=True)
 
     def _places(self, event: Event) -> np.ndarray:

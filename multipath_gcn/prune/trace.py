@@ -71,10 +71,10 @@ class Trace(TorchDispatchMode):
         if isinstance(ids, Tensor):
             self.events.append(Event(kind, ids, tuple(self._names.get(id(tensor)) for tensor in names)))
 
-    def join(self, ids: Dim, others: Iterable[Dim]) -> None:
+    def join(self, all_ids: Iterable[Dim]) -> None:
         """Notes that channels of several tensors, such as the columns of weights, go on as those of the first."""
-        if isinstance(ids, Tensor):
-            self.joined += [(ids, other) for other in others if isinstance(other, Tensor)]
+        known = [ids for ids in all_ids if isinstance(ids, Tensor)]
+        self.joined += [(known[0], other) for other in known[1:]]
 
     def read(self, call: Call, weight: Tensor, read: Read) -> None:
         """Notes that each filter of ``weight`` reads some of these channels: each may go by itself, see ``cut``."""

@@ -13,6 +13,7 @@ from multipath_gcn.files import write_atomically
 from multipath_gcn.prune import (
     Budget,
     Compressed,
+    Cost,
     Method,
     Plan,
     StagedMethod,
@@ -50,7 +51,7 @@ class PruneTask:
         budget: what may be left; without limits for a method that trains, as its own arguments say what goes.
         calibration: training examples for methods that want data, and for statistics of batch norms.
         batch_size: of calibration batches, and of the call that a latency is measured on.
-        reestimate: whether batch norms count their statistics again.
+        reestimate: whether batch norms count their statistics again; not after a method that trains.
         device: where steps are computed.
 
     Attributes:
@@ -75,9 +76,9 @@ class PruneTask:
         self.staged = hasattr(method, "compress")
         if not self.staged:
             budget.check_limits()
-        elif budget.asked:
+        elif budget.asked or budget.round_to > 1:
             raise ValueError(
-                f"budget must be empty for {type(method).__name__}, which has limits of its own, got {budget.asked}"
+                f"budget must be empty for {type(method).__name__}, which has limits of its own, got {budget}"
             )
         self.task, self.method, self.budget = task(dataset, device=device), method, budget
         self.batches = self.task.calibration(calibration, min(batch_size, calibration))
@@ -110,14 +111,16 @@ class PruneTask:
             return load_pruned(directory, model)
         scores = {"before": self._scores(model)}
         example = self.batches[0]
-        found, held = self._compressed(model, train)
+        found, held, costs = self._compressed(model, train)
         scores["straight"] = self._scores(found.model)
         if self.reestimate and not self.staged:
             reestimate_norms(found.model, self.batches)
             scores["reestimated"] = self._scores(found.model)
         save_pruned(directory, found.model, found.plans)
-        costs = (cost(each, *example) for each in (model, found.model))
-        costs = timed_in_turns(tuple(costs), (model, found.model), example)
+        if costs is None:
+            costs = tuple(cost(each, *example) for each in (model, found.model))
+        if costs[0].latency is None:
+            costs = timed_in_turns(costs, (model, found.model), example)
         self.facts = {
             "asked": found.asked,
             "achieved": found.achieved,
@@ -132,13 +135,14 @@ class PruneTask:
         write_atomically(told, lambda file: file.write(json.dumps(self.facts, indent=1).encode()))
         return found.model
 
-    def _compressed(self, model: nn.Module, train: Train) -> tuple[Compressed, list[str]]:
+    def _compressed(self, model: nn.Module, train: Train) -> tuple[Compressed, list[str], tuple[Cost, Cost] | None]:
+        """What is left, what was held, and costs before and after where they are known."""
         example = self.batches[0]
         if self.staged:
-            return self.method.compress(model, example, train), []
+            return self.method.compress(model, example, train), [], None
         found = compress(model, example, self.budget, self.method, self.batches, reestimate=False)
         parts = found.model, [found.plan], found.asked, found.achieved, found.verification.difference
-        return Compressed(*parts), found.held
+        return Compressed(*parts), found.held, (found.before, found.after)
 
     def _scores(self, model: nn.Module) -> dict[str, float]:
         scores = self.task.evaluate(model)

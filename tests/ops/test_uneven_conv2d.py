@@ -116,7 +116,7 @@ WEIGHTS = [torch.ones(2, 1, 3, 3), torch.ones(1, 2, 3, 3)]
         ({"inputs": [[0, 1], [1, 2]]}, r"weight of group 0 must be \[2, 2, R, S\] without 0, got \[2, 1, 3, 3\]"),
         ({"inputs": [[-1], [1, 2]]}, r"inputs must be numbers of channels, group 0 reads \[-1\]"),
         ({"outputs": [[0, 1], [1]]}, r"outputs must be a permutation of 0..2, got \[\[0, 1\], \[1\]\]"),
-        ({"bias": torch.ones(2)}, r"bias must be of shape \[3\] and type torch.float32, got \[2\]"),
+        ({"bias": torch.ones(2)}, r"bias must be \[3\] of torch.float32 on cpu, got \[2\]"),
         ({"activation": "tanh"}, r"activation must be None or \"relu\", got 'tanh'"),
         ({"weights": [WEIGHTS[0], WEIGHTS[1].double()]}, r"weights must be of one type, device and kernel size"),
         ({"weights": [t.int() for t in WEIGHTS]}, r"weights must be of type float32"),

@@ -195,7 +195,7 @@ def test_values_out_of_range_are_named(options, rule):
 @pytest.mark.parametrize(
     ("gates", "rule"),
     [
-        (["features.0.convolution"], r"got 'features.0.convolution': its channels are added to those of"),
+        (["features.0.convolution"], r"got 'features.0.convolution': it shares its channels with"),
         (["classifier"], r"got 'classifier': "),
         (["nowhere"], r"got 'nowhere': there are \['features.1.body.0.convolution'"),
     ],
@@ -205,6 +205,51 @@ def test_a_gate_where_none_can_be_is_refused_before_training(gates, rule):
     with pytest.raises(ValueError, match=rule):
         AdaptivePruning(gates=gates).compress(resnet(), (images(),), training)
     assert not training.calls
+
+
+class Beside(nn.Module):
+    """Two convolutions under one batch norm, and one whose norm sees its channels in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.three = (nn.Conv2d(3, 4, 1) for _ in range(3))
+        self.norm, self.own, self.shuffled = nn.BatchNorm2d(8), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.four, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(16, 2, 1)
+
+    def forward(self, x):
+        together = self.norm(torch.cat([self.one(x), self.two(x)], 1))
+        shuffled = self.shuffled(self.three(x).unflatten(1, (2, 2)).transpose(1, 2).flatten(1, 2))
+        return self.head(torch.cat([together, shuffled, self.own(self.four(x))], 1).relu()).mean((2, 3))
+
+
+def test_a_norm_that_is_not_of_one_layer_alone_gets_no_gate():
+    torch.manual_seed(0)
+    model, x = Beside().eval(), torch.randn(2, 3, 4, 4)
+    of_channels, _ = AdaptivePruning().norms(model, find_channels(model, x))
+    assert of_channels == {"four": "own"}
+    found = AdaptivePruning().compress(model, (x,), closing())
+    assert found.achieved["channels"] == 2 and found.difference < 1e-6
+    with pytest.raises(ValueError, match="got 'one': it has no batch norm with scale and shift alone for itself"):
+        AdaptivePruning(gates=["one"]).compress(model, (x,), closing())
+
+
+def test_what_reads_several_layers_costs_their_mean():
+    torch.manual_seed(0)
+    model, x = Beside().eval(), torch.randn(2, 3, 4, 4)
+
+    def train(gated, stage, epochs, penalty=None, keep="best"):
+        gated.own.norm.weight.data.copy_(torch.tensor([100.0, 100.0, 1e-30, 0.0]))
+        four, head, others = 3 * 4 + 4, 16 * 2 + 2, 3 * (3 * 4 + 4)
+        p = float(torch.sigmoid(gated.own.gate.margin(gated.own.norm) / 0.01).mean())
+        assert 0.4 < p < 0.8
+        wanted = (others + four * p + head * (1 - 4 / 16 * (1 - p))) / (others + four + head)
+        assert float(penalty()) == pytest.approx(wanted, abs=1e-6)
+        penalty().backward()
+        assert all(p.grad.isfinite().all() for p in gated.own.parameters() if p.grad is not None)
+        gated.own(torch.randn(2, 4, 3, 3)).sum().backward()
+        assert gated.own.norm.weight.grad.isfinite().all()
+
+    AdaptivePruning(temperature=0.01).compress(model, (x,), train)
 
 
 def test_networks_without_anything_to_gate_are_refused():

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,9 +10,11 @@ from torch.nn import functional as F
 
 from multipath_gcn.models import VGG, ResNet
 from multipath_gcn.nn import MultiPathGCN, UnevenGroupedConv2d, UnevenGroupedLinear
-from multipath_gcn.prune import SelfGrouping, load_pruned, save_pruned
+from multipath_gcn.prune import SelfGrouping, find_channels, load_pruned, repack, save_pruned
 from multipath_gcn.prune.masks import fold_masks, mask_of, mask_weights
+from multipath_gcn.prune.self_grouping import grouping
 from multipath_gcn.prune.self_grouping_stages import kernel_sparsity
+from multipath_gcn.prune.signals import signals
 
 
 class Training:
@@ -78,10 +81,11 @@ def test_what_comes_out_is_saved_and_loaded(tmp_path):
     torch.testing.assert_close(loaded(x), found.model.eval()(x))
 
 
+@pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("combine", ["sum", "concat"])
-def test_feature_transforms_of_a_multipath_network(combine):
+def test_feature_transforms_of_a_multipath_network(combine, residual):
     torch.manual_seed(0)
-    model = MultiPathGCN(12, 16, 3, paths=((16, 16), (16,)), combine=combine).eval()
+    model = MultiPathGCN(12, 16, 3, paths=((16, 16), (16,)), combine=combine, residual=residual).eval()
     x, edges = torch.randn(30, 12), torch.randint(0, 30, (2, 90))
     method = SelfGrouping(0.6, 0.6, groups=4)
     assert method.layers(model, x, edges) == ["paths.0.0.conv.lin", "paths.0.1.conv.lin", "paths.1.0.conv.lin"]
@@ -102,6 +106,23 @@ def test_linear_layers_have_a_limit_of_their_own():
     assert 0.5 <= found.achieved["sparsity"] < 0.7
     with pytest.raises(ValueError, match="model must have layers that can be grouped between its first and last"):
         SelfGrouping(linear_sparsity=0).layers(model, x)
+
+
+def test_biases_of_uneven_groups_are_known_when_it_is_pruned_again():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6), nn.Linear(6, 3)).eval()
+    mask = torch.zeros(6, 8)
+    mask[[1, 4], 2:6] = mask[[0, 2], :3] = mask[[3, 5], 5:] = 1
+    with torch.no_grad():
+        model[2].weight.mul_(mask)
+    x = torch.randn(5, 6)
+    found = repack(model, {"2": grouping(mask.bool().numpy(), np.array([0, 1, 0, 2, 1, 2]))}, x).model
+    assert isinstance(found[2], UnevenGroupedLinear)
+    without = copy.deepcopy(found)
+    without[2].bias.data.zero_()
+    means = [signals(m, find_channels(m, x), in_one_state=True) for m in (found, without)]
+    shifts = [means[0][f"2.weight{g}"][0] - means[1][f"2.weight{g}"][0] for g in range(3)]
+    np.testing.assert_allclose(np.concatenate(shifts), found[2].bias.detach().numpy(), atol=1e-6)
 
 
 def test_masks_hold_and_fold():

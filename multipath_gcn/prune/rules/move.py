@@ -51,12 +51,13 @@ def join(call: Call) -> Labels:
     parts = [part for part in parts if part.shape != (0,)]
     dim %= call.out.dim()
     labels = [list(call.labels(part).dims) for part in parts]
+    for d, ids in enumerate(zip(*labels, strict=True)):
+        if call.op == "aten::stack" or d != dim:
+            call.trace.join(ids)
     if call.op == "aten::stack":
         rest = [reduce(call.match, ids) for ids in zip(*labels, strict=True)]
         return Labels((*rest[:dim], None, *rest[dim:]))
     along = [one.pop(dim) for one in labels]
-    for first, *others in zip(*labels, strict=True):
-        call.trace.join(first, others)
     rest = [reduce(call.match, ids) for ids in zip(*labels, strict=True)]
     if any(isinstance(ids, Tensor) for ids in along):
         fixed = call.relations.fixed(call.reason("joins channels with what is none"))
