@@ -80,7 +80,6 @@ def test_costs_of_networks_are_those_of_their_layers(name):
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({}, r"budget must limit one of \['parameters', 'macs', 'latency'\], or be all=true, got none"),
         ({"all": "no"}, "budget.all must be true or false, got 'no'"),
         ({"macs": 1.5}, r"budget.macs must lie between 0 and 1, got 1.5"),
         ({"parameters": 0}, r"budget.parameters must lie between 0 and 1, got 0"),
@@ -185,3 +184,10 @@ def test_similarity_prunes_graph_networks():
     model, x, edges = pyg.GCN(7, 32, 3, 3), torch.randn(40, 7), torch.randint(40, (2, 200))
     found = compress(model, (x, edges), Budget(parameters=0.5), Similarity)
     assert found.model(x, edges).shape == (40, 3) and found.achieved["parameters"] <= 0.5
+
+
+def test_a_budget_must_ask_for_something():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    rule = r"budget must limit one of \['parameters', 'macs', 'latency'\], or be all=true, got none"
+    with pytest.raises(ValueError, match=rule):
+        compress(model, (torch.randn(2, 4),), Budget(), by_magnitude)
