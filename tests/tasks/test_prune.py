@@ -104,6 +104,11 @@ def test_self_grouping_cut_off_goes_on_where_it_was(trained, monkeypatch, tmp_pa
     assert found["test"] == wanted["test"] and found["pruning"]["scores"] == wanted["pruning"]["scores"]
 
 
+def test_stages_leave_the_precision_of_the_network_as_it_was(trained, monkeypatch, tmp_path):
+    result = pruned(monkeypatch, tmp_path, trained["images"], *SELF_GROUPING, "precision=64-true")
+    assert result["pruning"]["largest_difference"] < 1e-5 and result["epochs"] == 1
+
+
 def test_gates_close_while_the_network_trains(trained, monkeypatch, tmp_path):
     options = ("prune=adaptive", "prune.strength=20", "prune.epochs=2", "optimizer.lr=0.1", "task.calibration=64")
     result = pruned(monkeypatch, tmp_path, trained["images"], *options)
