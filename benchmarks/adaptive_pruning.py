@@ -1,6 +1,6 @@
 """Channels and blocks that training removes itself: a ResNet of six blocks on 10,000 images of CIFAR-10 at 16 x 16.
 
-    python benchmarks/adaptive_pruning.py FOLDER [--seeds 0 1 2] [--strengths 1 2 4] [--quick]
+    python benchmarks/adaptive_pruning.py FOLDER [--seeds 0 1 2] [--strengths 0.5 0.65 0.8] [--quick]
 
 A dense network by SGD. From it, for as many epochs each: the dense one on; gates (GATED epochs) and what they leave
 (TUNED epochs); and by L2 norms, of all layers together and of every layer the same part, down to as many parameters as
@@ -26,7 +26,7 @@ from multipath_gcn.prune import AdaptivePruning, Budget, Compressed, by_magnitud
 from multipath_gcn.report import paired_difference
 
 OUT = Path(__file__).parent / "results" / "adaptive_pruning"
-TRAIN, DENSE, GATED, TUNED, LR = 10_000, 6, 3, 2, 0.1
+TRAIN, DENSE, GATED, TUNED, LR = 10_000, 6, 6, 2, 0.1
 FIELDS = ("seed", "way", "strength", "straight", "accuracy", "parameters", "macs", "channels", "branches", "widths")
 
 
@@ -182,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--strengths", type=float, nargs="+", default=[1.0, 2.0, 4.0])
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.65, 0.8])
     parser.add_argument("--quick", action="store_true", help="few images, to see that it runs; writes to FOLDER")
     options = parser.parse_args()
     data = Images(1024, 500) if options.quick else Images(TRAIN)

@@ -2,10 +2,10 @@
 
     python benchmarks/implicit_sparsity.py FOLDER [--seeds 0 1 2] [--epochs 20] [--quick]
 
-Adam with L2 in the gradient (three strengths, two batch sizes), AdamW, SGD with L2, and Adam without either. After every
-epoch the filters that are inactive by both tests of the paper, over all training images (curves.csv); after the last
-what prune.by_inactivity removes of them, beside the removal of as many by their L2 norms. FOLDER keeps rows.csv; run
-again, it does what is missing. Writes benchmarks/results/implicit_sparsity.
+Adam with L2 in the gradient (three strengths, two batch sizes), AdamW, SGD with L2, and Adam without either. After
+every epoch the filters that are inactive by both tests of the paper, over all training images (curves.csv); after the
+last what prune.by_inactivity removes of them, beside the removal of as many by their L2 norms. FOLDER keeps rows.csv;
+run again, it does what is missing. Writes benchmarks/results/implicit_sparsity.
 """
 
 import argparse

@@ -14,9 +14,9 @@ from multipath_gcn.prune.budget import cost
 from multipath_gcn.prune.channels import ChannelGroup, Channels
 from multipath_gcn.prune.cut import cut
 from multipath_gcn.prune.cut_branches import branches, plan_branches
-from multipath_gcn.prune.expected_cost import ExpectedCost, Term
+from multipath_gcn.prune.expected_cost import ExpectedCost, Term, share
 from multipath_gcn.prune.find import find_channels
-from multipath_gcn.prune.gates import BranchGate, ChannelGate, GatedNorm
+from multipath_gcn.prune.gates import BRANCH, CHANNEL, Gate, GatedNorm
 from multipath_gcn.prune.plan import Plan
 from multipath_gcn.prune.readers import readers
 from multipath_gcn.prune.staged import Compressed, Train
@@ -32,19 +32,19 @@ class AdaptivePruning:
     .. math::
         \mathcal{L} = \mathcal{L}_{\text{task}} + \lambda \; \frac{\mathrm{E}[\text{cost}]}{\text{cost}}
 
-    over weights and the thresholds of gates (:mod:`multipath_gcn.prune.gates`), with the expected cost of
+    over weights and gates (:mod:`multipath_gcn.prune.gates`), with the expected cost of
     :mod:`multipath_gcn.prune.expected_cost`. Then channels whose gate is 0 are removed, and blocks whose gate is 0
     become their shortcut; both are proven as any plan is. Whoever called fine-tunes what is left.
 
     Our reading of a paper, *Adaptive pruning of channel and layer*, of which the abstract alone is known to us: both
-    proportions are learned, half of the parameters go, accuracy stays. Gates, thresholds and penalty are ours. A layer
+    proportions are learned, half of the parameters go, accuracy stays. Gates and penalty are our choice. A layer
     whose channels are added to others' (the stream between residual blocks) keeps them all.
 
     Args:
         strength: :math:`\lambda`, above 0.
-        epochs: of training with gates.
+        epochs: of training with gates, at a learning rate that weights and gates share; a few hundred steps of SGD with
+            momentum at 0.05 are enough.
         cost: ``"parameters"`` or ``"macs"``.
-        temperature: T of the expected cost.
         gates: names of layers and blocks to be gated; None: all that can be.
 
     Raises:
@@ -54,38 +54,43 @@ class AdaptivePruning:
     def __init__(
         self,
         strength: float = 1.0,
-        epochs: int = 4,
+        epochs: int = 6,
         cost: str = "parameters",
-        temperature: float = 0.5,
         gates: Iterable[str] | None = None,
     ):
-        for name, value in (("strength", strength), ("temperature", temperature)):
-            if not value > 0 or not math.isfinite(value):
-                raise ValueError(f"{name} must be a number above 0, got {value!r}")
+        if not strength > 0 or not math.isfinite(strength):
+            raise ValueError(f"strength must be a number above 0, got {strength!r}")
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
             raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
         if cost not in COSTS:
             raise ValueError(f"cost must be one of {list(COSTS)}, got {cost!r}")
         if isinstance(gates, str):
             raise ValueError(f"gates must be a list of names, got {gates!r}")
-        self.strength, self.epochs, self.cost, self.temperature = strength, epochs, cost, temperature
+        self.strength, self.epochs, self.cost = strength, epochs, cost
         self.gates = None if gates is None else list(gates)
 
     def compress(self, model: nn.Module, inputs: tuple[Any, ...], train: Train) -> Compressed:
         """See :class:`~multipath_gcn.prune.staged.StagedMethod`."""
         channels = find_channels(model, *inputs)
         of_channels, of_branches = self.norms(model, channels)
+        terms = self._terms(model, inputs, channels, of_channels, of_branches)
+        for name, norm in (of_channels | of_branches).items():
+            if not share(terms, norm):
+                raise ValueError(f"gates must be on layers that have a cost in nn.layer_costs, got {name!r}")
         gated = copy.deepcopy(model)
-        for names, kind in ((of_channels, ChannelGate), (of_branches, BranchGate)):
-            for norm in names.values():
-                plain = gated.get_submodule(norm)
-                gated.set_submodule(norm, GatedNorm(plain, kind(plain)))
-        expected = ExpectedCost(gated, self._terms(model, inputs, channels, of_channels, of_branches), self.temperature)
+        for norm in of_channels.values():
+            plain = gated.get_submodule(norm)
+            gate = Gate((plain.num_features,), share(terms, norm) / plain.num_features, **CHANNEL)
+            gated.set_submodule(norm, GatedNorm(plain, gate))
+        for norm in of_branches.values():
+            gated.set_submodule(norm, GatedNorm(gated.get_submodule(norm), Gate((), share(terms, norm), **BRANCH)))
+        expected = ExpectedCost(gated, terms)
         train(gated, "gates", self.epochs, penalty=lambda: self.strength * expected(), keep="last")
-        closed = [block for block, norm in of_branches.items() if not _factor(gated, norm)]
+        gated.eval()
+        closed = [block for block, norm in of_branches.items() if not gated.get_submodule(norm).gate().item()]
         for norm in (*of_channels.values(), *of_branches.values()):
             gated.set_submodule(norm, gated.get_submodule(norm).folded())
-        return self._removed(gated.eval(), inputs, of_channels, closed)
+        return self._removed(gated, inputs, of_channels, closed)
 
     def norms(self, model: nn.Module, channels: Channels) -> tuple[dict[str, str], dict[str, str]]:
         """The batch norms that get gates: by layer, and by residual block.
@@ -184,8 +189,3 @@ def _only_norm(model: nn.Module, channels: Channels, group: ChannelGroup, layer:
         return None
     norm = event.names[0].rpartition(".")[0]
     return norm if isinstance(model.get_submodule(norm), _BatchNorm) else None
-
-
-def _factor(model: nn.Module, norm: str) -> float:
-    gated = model.get_submodule(norm)
-    return float(gated.gate(gated.norm).detach())

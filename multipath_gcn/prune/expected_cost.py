@@ -1,18 +1,15 @@
 r"""What a network under gates is expected to cost: every weight counts by the chance that its ends are open.
 
 .. math::
-    \frac{\sum_l c_l \; p_{\mathrm{in}(l)} \, p_{\mathrm{out}(l)} \, p_{\mathrm{branch}(l)}}{\sum_l c_l}, \qquad
-    p = \mathrm{mean}_c \, \sigma\Big(\frac{|g_c| - \tau}{T \, \bar g}\Big)
+    \frac{\sum_l c_l \; p_{\mathrm{in}(l)} \, p_{\mathrm{out}(l)} \, p_{\mathrm{branch}(l)}}{\sum_l c_l}
 
-with :math:`c_l` the parameters or the multiply-adds of layer l, p of what has no gate 1, of what reads several layers
-their mean by columns, and :math:`\bar g` the mean scale of the layer's channels (with a norm after the next layer only
-scales beside each other mean anything), of a branch 1.
+with :math:`c_l` the parameters or the multiply-adds of layer l and p the mean of its gates' chances of being open, 1 of
+what has no gate, of what reads several layers their mean by columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from multipath_gcn.prune.gates import GatedNorm
@@ -34,20 +31,15 @@ class ExpectedCost:
     Args:
         model: with gates.
         terms: of every layer that costs something.
-        temperature: T.
     """
 
-    def __init__(self, model: nn.Module, terms: list[Term], temperature: float):
+    def __init__(self, model: nn.Module, terms: Sequence[Term]):
         names = sorted({name for term in terms for name in (*term.gates, *term.reads)})
         self.norms: Mapping[str, GatedNorm] = {name: model.get_submodule(name) for name in names}
-        self.terms, self.temperature = terms, temperature
-        self.total = sum(term.cost for term in terms)
+        self.terms, self.total = terms, sum(term.cost for term in terms)
 
     def __call__(self) -> Tensor:
-        chances = {
-            name: torch.sigmoid(gated.gate.margin(gated.norm) / self.temperature).mean()
-            for name, gated in self.norms.items()
-        }
+        chances = {name: gated.gate.chance().mean() for name, gated in self.norms.items()}
         return sum(self._chance(term, chances) * (term.cost / self.total) for term in self.terms)
 
     @staticmethod
@@ -56,3 +48,10 @@ class ExpectedCost:
         for name in term.gates:
             chance = chance * chances[name]
         return chance
+
+
+def share(terms: Sequence[Term], norm: str) -> float:
+    """The part of the whole cost that goes when all gates of this norm close and every other one is open."""
+    return sum(t.cost * (1.0 if norm in t.gates else t.reads.get(norm, 0.0)) for t in terms) / sum(
+        t.cost for t in terms
+    )

@@ -1,90 +1,79 @@
 r"""Gates that training closes: on the channels that a batch norm gives, and on whole residual branches.
 
 .. math::
-    y = s \, \mathrm{norm}(x), \qquad s_c = \max\Big(1 - \frac{\tau}{|g_c|}, 0\Big), \quad
-    \tau = u \, \log(1 + e^{t / u})
+    y = z \, \mathrm{norm}(x), \quad z = \min(1, \max(0, 1.2 s - 0.1)), \quad
+    s = \sigma\Big(\frac{\log u - \log(1 - u) + a}{\beta}\Big), \quad u \sim U(0, 1)
 
-A channel's g is the scale of its norm, so that scale and shift are drawn to zero together, to
-:math:`\mathrm{sign}(\gamma) \max(|\gamma| - \tau, 0)`. A branch has a g of its own, which is 1 at first, and
-:math:`y = g \, s \, \mathrm{norm}(x)`.
+Hard concrete gates of Louizos, Welling and Kingma 2018, *Learning sparse neural networks through L0 regularization*
+(arXiv:1712.01312): exactly 0 or 1 with a chance of its own each, and with a gradient between. Outside training
+:math:`s = \sigma(a)`. Noise is what makes them tell what a channel is worth: a factor without it could become ever
+smaller while the scales around it grow.
+
+:math:`a = a_0 + \sqrt{r / c} \; \theta` with the parameter :math:`\theta`, 0 at first, and c the part of the network's
+cost that goes when the gate closes: under the penalty alone the channels of all layers move at one speed, and branches at
+four times that, before channels have taken from a branch what it would save.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-UNIT = 0.1  # u: thresholds below it move little
-OPEN = 0.02  # the threshold at first
-NEVER_ALL = 0.99  # of the largest scale of a layer that must not become empty, its threshold is at most this part
+LOW, HIGH = -0.1, 1.1  # what s is stretched to before it is cut off
+BETA = 2 / 3
+CHANNEL = {"start": 2.0, "rate": 1.0}  # nearly open
+BRANCH = {"start": 0.0, "rate": 4.0}  # half open, so that the others learn to do without
 
 
-class Threshold(nn.Module):
-    """A positive number that is learned."""
+class Gate(nn.Module):
+    """z of every channel, or of a branch.
 
-    def __init__(self, like: Tensor):
+    Args:
+        shape: (C,) of channels, of which one stays open at least; () of a branch.
+        cost: c.
+        start: :math:`a_0`.
+        rate: r.
+    """
+
+    def __init__(self, shape: tuple[int, ...], cost: float, start: float, rate: float):
         super().__init__()
-        start = UNIT * torch.log(torch.expm1(torch.tensor(OPEN / UNIT, dtype=torch.double)))
-        self.raw = nn.Parameter(start.to(like))
+        self.start, self.step = start, math.sqrt(rate / cost)
+        self.raw = nn.Parameter(torch.zeros(shape))
+
+    def log_odds(self) -> Tensor:
+        return self.start + self.step * self.raw
 
     def forward(self) -> Tensor:
-        return UNIT * F.softplus(self.raw / UNIT)
+        a = self.log_odds()
+        if self.training:
+            u = torch.rand_like(a).clamp(1e-6, 1 - 1e-6)
+            s = torch.sigmoid((u.log() - (-u).log1p() + a) / BETA)
+        else:
+            s = torch.sigmoid(a)
+        z = (LOW + (HIGH - LOW) * s).clamp(0, 1)
+        return z if z.dim() == 0 else torch.where(z.amax() > 0, z, s * (a == a.amax()))
 
-
-class ChannelGate(nn.Module):
-    """s of every channel of a norm; never all of them 0."""
-
-    def __init__(self, norm: _BatchNorm):
-        super().__init__()
-        self.threshold = Threshold(norm.weight)
-
-    def forward(self, norm: _BatchNorm) -> Tensor:
-        size = norm.weight.abs()
-        return _open(size, self.limit(size))
-
-    def margin(self, norm: _BatchNorm) -> Tensor:
-        """How far above its threshold a channel is, in units of the mean scale of the layer; below 0: closed."""
-        size = norm.weight.abs()
-        return (size - self.limit(size)) / size.detach().mean().clamp(min=torch.finfo(size.dtype).tiny)
-
-    def limit(self, size: Tensor) -> Tensor:
-        return torch.minimum(self.threshold(), NEVER_ALL * size.detach().max())
-
-
-class BranchGate(nn.Module):
-    """s of a residual branch, one number, with the sign of its g."""
-
-    def __init__(self, norm: _BatchNorm):
-        super().__init__()
-        self.scale, self.threshold = nn.Parameter(torch.ones_like(norm.weight[0])), Threshold(norm.weight)
-
-    def forward(self, norm: _BatchNorm) -> Tensor:
-        return self.scale * _open(self.scale.abs(), self.threshold())
-
-    def margin(self, norm: _BatchNorm) -> Tensor:
-        """The same of a branch, whose scale is 1 at first."""
-        return self.scale.abs() - self.threshold()
+    def chance(self) -> Tensor:
+        """Of z > 0."""
+        return torch.sigmoid(self.log_odds() - BETA * math.log(-LOW / HIGH))
 
 
 class GatedNorm(nn.Module):
     """A batch norm in training, and what gates let through of it."""
 
-    def __init__(self, norm: _BatchNorm, gate: ChannelGate | BranchGate):
+    def __init__(self, norm: _BatchNorm, gate: Gate):
         super().__init__()
-        self.norm, self.gate = norm, gate
+        self.norm, self.gate = norm, gate.to(norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        y, factor = self.norm(x), self.gate(self.norm)
-        return y * (factor if factor.dim() == 0 else factor[(..., *[None] * (y.dim() - 2))])
+        y, z = self.norm(x), self.gate()
+        return y * (z if z.dim() == 0 else z[(..., *[None] * (y.dim() - 2))])
 
     @torch.no_grad()
     def folded(self) -> _BatchNorm:
         """The norm with the gate in its scale and shift: zeros where it is closed."""
-        factor = self.gate(self.norm)
-        self.norm.weight.mul_(factor)
-        self.norm.bias.mul_(factor)
+        z = self.gate.eval()()
+        self.norm.weight.mul_(z)
+        self.norm.bias.mul_(z)
         return self.norm
-
-
-def _open(size: Tensor, threshold: Tensor) -> Tensor:
-    return (size - threshold).clamp(min=0) / size.clamp(min=torch.finfo(size.dtype).tiny)

@@ -18,7 +18,7 @@ from multipath_gcn.prune import (
     save_pruned,
     verify,
 )
-from multipath_gcn.prune.gates import OPEN, BranchGate, ChannelGate, GatedNorm
+from multipath_gcn.prune.gates import Gate, GatedNorm
 
 
 def images():
@@ -54,16 +54,19 @@ class Training:
         self.expected = float(penalty()) if penalty else 1.0
 
 
-def closing(*names, factor=0.0):
+SHUT, OPEN = -10.0, 10.0  # of a gate's parameter
+
+
+def closing(*names):
     """In the place of training: closes these branches, and every second channel of every gate."""
 
     def train(model, stage, epochs, penalty=None, keep="best"):
         assert 0 < penalty() <= 1.0
         for name, module in model.named_modules():
-            if isinstance(module, GatedNorm) and isinstance(module.gate, ChannelGate):
-                module.norm.weight.data[::2] = factor
-            elif isinstance(module, GatedNorm) and name.startswith(names):
-                module.gate.scale.data.fill_(0)
+            if isinstance(module, GatedNorm) and module.gate.raw.dim():
+                module.gate.raw.data[::2] = SHUT
+            elif isinstance(module, GatedNorm):
+                module.gate.raw.data.fill_(SHUT if name.startswith(names) else OPEN)
 
     return train
 
@@ -73,32 +76,42 @@ def test_a_gate_shrinks_scale_and_shift_together():
     norm.weight.data = torch.tensor([0.5, -0.5, 0.01, 0.03])
     norm.bias.data = torch.tensor([1.0, 2.0, 3.0, 4.0])
     norm.running_var.fill_(1 - norm.eps)
-    gated, x = GatedNorm(norm, ChannelGate(norm)), torch.randn(2, 4, 3, 3)
-    kept = (1 - OPEN / norm.weight.abs()).clamp(min=0)[:, None, None]
+    gated, x = GatedNorm(norm, Gate((4,), 1.0, 0.0, 1.0)).eval(), torch.randn(2, 4, 3, 3)
+    gated.gate.raw.data = torch.tensor([9.0, 1.0, -9.0, 0.0])
+    kept = torch.tensor([1.0, 1.2 * 0.7310586 - 0.1, 0.0, 0.5])[:, None, None]
     wanted = kept * (norm.weight[:, None, None] * x + norm.bias[:, None, None])
     torch.testing.assert_close(gated(x), wanted)
-    assert not gated(x)[:, 2].any()
     torch.testing.assert_close(gated.folded()(x), wanted)
     assert norm.bias[2] == 0
 
 
+def test_gates_are_open_as_often_as_their_chance_says():
+    gate = Gate((3,), 0.25, 0.5, 4.0)
+    gate.raw.data = torch.tensor([-0.5, 0.0, 0.5])
+    torch.testing.assert_close(gate.log_odds(), torch.tensor([-1.5, 0.5, 2.5]))  # 0.5 + sqrt(4 / 0.25) raw
+    torch.manual_seed(0)
+    often = torch.stack([gate() for _ in range(4000)])
+    assert ((often > 0).float().mean(0) - gate.chance()).abs().max() < 0.03
+    assert ((often > 0) & (often < 1)).any() and (often == 1).any() and (often == 0).any()
+    gate().sum().backward()
+    assert gate.raw.grad.isfinite().all()
+
+
+def test_under_the_penalty_alone_all_gates_move_at_one_speed():
+    moved = []
+    for cost in (0.5, 0.001):
+        gate = Gate((), cost, 2.0, 4.0)
+        (cost * gate.chance()).backward()
+        gate.raw.data -= 0.1 * gate.raw.grad
+        moved.append(float(gate.log_odds().detach()) - 2.0)
+    assert moved[0] == pytest.approx(moved[1], rel=1e-3) and moved[0] < 0
+
+
 def test_a_layer_never_loses_all_channels():
-    norm = nn.BatchNorm1d(3)
-    gate = ChannelGate(norm)
-    gate.threshold.raw.data.fill_(100.0)
-    assert (gate(norm) > 0).all()
-    norm.weight.data[0] = 2.0
-    assert gate(norm).count_nonzero() == 1 and gate.margin(norm)[0] > 0
-
-
-def test_a_branch_closes_and_has_a_gradient_while_open():
-    norm = nn.BatchNorm2d(2)
-    gate = BranchGate(norm)
-    assert float(gate(norm).detach()) == pytest.approx(1 - OPEN)
-    gate(norm).backward()
-    assert gate.scale.grad == 1 and gate.threshold.raw.grad < 0
-    gate.scale.data.fill_(-0.01)
-    assert float(gate(norm).detach()) == 0
+    gate = Gate((3,), 1.0, -5.0, 1.0).eval()
+    gate.raw.data[1] = 1.0
+    assert gate().count_nonzero() == 1 and gate()[1] > 0
+    assert Gate((), 1.0, -5.0, 1.0).eval()() == 0  # a branch may go
 
 
 def test_what_is_closed_is_removed_and_nothing_else_changes():
@@ -132,7 +145,7 @@ def test_it_is_saved_loaded_and_pruned_again(tmp_path):
 def test_training_closes_gates_by_itself():
     model, x = resnet(), images()
     training = Training(x, steps=150)
-    found = AdaptivePruning(strength=5.0, epochs=7).compress(model, (x,), training)
+    found = AdaptivePruning(strength=1.0, epochs=7).compress(model, (x,), training)
     assert training.calls == [("gates", 7, "last")]
     assert found.achieved["channels"] > 0 and found.achieved["parameters"] < 1
     assert found.difference < 1e-5
@@ -151,21 +164,21 @@ def test_the_expected_cost_is_the_cost_where_gates_are_wide_open_or_shut():
     model, x = resnet(), images()
 
     def train(gated, stage, epochs, penalty=None, keep="best"):
-        open_wide = [m for m in gated.modules() if isinstance(m, GatedNorm)]
-        for module in open_wide:
-            module.norm.weight.data.fill_(100.0)
-            if isinstance(module.gate, BranchGate):
-                module.gate.scale.data.fill_(100.0)
+        for module in gated.modules():
+            if isinstance(module, GatedNorm):
+                module.gate.raw.data.fill_(OPEN)
         assert float(penalty()) == pytest.approx(1.0)
         block = gated.features[4].body
-        block[1].norm.gate.scale.data.fill_(0)
-        block[1].norm.gate.threshold.raw.data.fill_(50.0)
+        block[1].norm.gate.raw.data.fill_(SHUT)
         inside = sum(p.weight.numel() for p in (block[0].convolution, block[1].convolution))
         convolutions = [m for m in gated.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
         whole = sum(m.weight.numel() + (0 if m.bias is None else m.bias.numel()) for m in convolutions)
         assert float(penalty()) == pytest.approx(1 - inside / whole, abs=1e-6)
 
-    AdaptivePruning(strength=1.0, temperature=0.01).compress(model, (x,), train)
+        block[0].norm.gate.raw.data[::2] = SHUT  # something to remove, and nothing more of the cost
+        assert float(penalty()) == pytest.approx(1 - inside / whole, abs=1e-6)
+
+    AdaptivePruning(strength=1.0).compress(model, (x,), train)
 
 
 def test_a_multipath_network_has_gates_on_its_norms():
@@ -181,7 +194,6 @@ def test_a_multipath_network_has_gates_on_its_norms():
     [
         ({"strength": 0.0}, r"strength must be a number above 0, got 0.0"),
         ({"strength": float("nan")}, r"strength must be a number above 0, got nan"),
-        ({"temperature": -1.0}, r"temperature must be a number above 0, got -1.0"),
         ({"epochs": 0}, r"epochs must be an integer of at least 1, got 0"),
         ({"cost": "latency"}, r"cost must be one of \['parameters', 'macs'\], got 'latency'"),
         ({"gates": "features.1"}, r"gates must be a list of names, got 'features.1'"),
@@ -238,18 +250,14 @@ def test_what_reads_several_layers_costs_their_mean():
     model, x = Beside().eval(), torch.randn(2, 3, 4, 4)
 
     def train(gated, stage, epochs, penalty=None, keep="best"):
-        gated.own.norm.weight.data.copy_(torch.tensor([100.0, 100.0, 1e-30, 0.0]))
-        four, head, others = 3 * 4 + 4, 16 * 2 + 2, 3 * (3 * 4 + 4)
-        p = float(torch.sigmoid(gated.own.gate.margin(gated.own.norm) / 0.01).mean())
-        assert 0.4 < p < 0.8
+        gated.own.gate.raw.data.copy_(torch.tensor([OPEN, OPEN, SHUT, SHUT]))
+        four, head, others, p = 3 * 4 + 4, 16 * 2 + 2, 3 * (3 * 4 + 4), 0.5
         wanted = (others + four * p + head * (1 - 4 / 16 * (1 - p))) / (others + four + head)
         assert float(penalty()) == pytest.approx(wanted, abs=1e-6)
         penalty().backward()
-        assert all(p.grad.isfinite().all() for p in gated.own.parameters() if p.grad is not None)
-        gated.own(torch.randn(2, 4, 3, 3)).sum().backward()
-        assert gated.own.norm.weight.grad.isfinite().all()
+        assert gated.own.gate.raw.grad.isfinite().all()
 
-    AdaptivePruning(temperature=0.01).compress(model, (x,), train)
+    AdaptivePruning().compress(model, (x,), train)
 
 
 def test_networks_without_anything_to_gate_are_refused():
@@ -270,3 +278,23 @@ def test_branches_that_are_not_there_are_refused():
             plan_branches(model, [name])
     assert verify(model, plan_branches(model, ["features.3"]), images()).difference == 0
     assert find_channels(model, images()).groups
+
+
+class Scaled(nn.Module):
+    """A layer that layer_costs does not know, between two norms."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3))
+        self.read = nn.Parameter(torch.randn(2, 4))
+        self.norm, self.head = nn.BatchNorm1d(4), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.head(self.norm(x @ self.weight.T).relu() @ self.read.T)
+
+
+def test_a_gate_that_would_save_nothing_that_is_counted_is_refused():
+    training = Training(torch.randn(8, 3))
+    with pytest.raises(ValueError, match=r"gates must be on layers that have a cost in nn.layer_costs, got "):
+        AdaptivePruning().compress(Scaled().eval(), (torch.randn(8, 3),), training)
+    assert not training.calls
