@@ -10,8 +10,8 @@ Hard concrete gates of Louizos, Welling and Kingma 2018, *Learning sparse neural
 smaller while the scales around it grow.
 
 :math:`a = a_0 + \sqrt{r / c} \; \theta` with the parameter :math:`\theta`, 0 at first, and c the part of the network's
-cost that goes when the gate closes: under the penalty alone the channels of all layers move at one speed, and branches at
-four times that, before channels have taken from a branch what it would save.
+cost that goes when the gate closes: under the penalty alone the channels of all layers move at one speed, and branches
+at four times that, before channels have taken from a branch what it would save.
 """
 
 import math
