@@ -9,8 +9,6 @@ parameters. FOLDER keeps rows.csv and dense networks; run again, it does what is
 benchmarks/results/adaptive_pruning.
 """
 
-import argparse
-import csv
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pandas as pd
 import timing
 import torch
 from small_images import TEST, Images, descend, steps
+from study import Rows, folder_of, kept, parser, publish
 from torch import nn
 from torch.nn import functional as F
 
@@ -57,37 +56,13 @@ def widths(model: nn.Module) -> str:
     return " ".join("-" if b.body is None else str(b.body[0].convolution.out_channels) for b in model.features[1:])
 
 
-class Rows:
-    def __init__(self, path: Path):
-        self.path = path
-        known = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(FIELDS))
-        self.done = set(zip(known.seed.astype(int), known.way, known.strength.astype(float), strict=True))
-
-    def add(self, **row: object) -> None:
-        with open(self.path, "a", newline="") as file:
-            table = csv.DictWriter(file, FIELDS)
-            if file.tell() == 0:
-                table.writeheader()
-            table.writerow(row)
-        self.done.add((row["seed"], row["way"], row["strength"]))
-        print(*(f"{value:.4g}" if isinstance(value, float) else value for value in row.values()), flush=True)
-
-    def read(self) -> pd.DataFrame:
-        return pd.read_csv(self.path)
-
-
 def dense_network(seed: int, data: Images, folder: Path) -> nn.Module:
-    path = folder / f"dense-{seed}.pt"
     torch.manual_seed(seed)
-    model = network()
-    if not path.is_file():
-        torch.save(train(model, data, DENSE, LR, seed).state_dict(), path)
-    model.load_state_dict(torch.load(path, weights_only=True))
-    return model.eval()
+    return kept(folder / f"dense-{seed}.pt", network(), lambda model: train(model, data, DENSE, LR, seed))
 
 
 def adaptive(rows: Rows, seed: int, strength: float, dense: nn.Module, data: Images) -> None:
-    if (seed, "gates", strength) in rows.done:
+    if (seed, "gates", strength) in rows:
         return
     try:
         found = gated(dense, data, strength, seed + 1)
@@ -99,10 +74,9 @@ def adaptive(rows: Rows, seed: int, strength: float, dense: nn.Module, data: Ima
     straight = data.accuracy(model)
     train(model, data, TUNED, LR / 5, seed + 2)
     spent = cost(model, *data.calibration(2, 2)[0])
-    rows.add(
-        seed=seed, way="gates", strength=strength, straight=straight, accuracy=data.accuracy(model), parameters=left,
-        macs=spent.macs / 2, channels=facts["channels"], branches=facts["branches"], widths=widths(model),
-    )  # fmt: skip
+    row = {"seed": seed, "way": "gates", "strength": strength, "straight": straight, "accuracy": data.accuracy(model)}
+    row |= {"channels": facts["channels"], "branches": facts["branches"], "widths": widths(model)}
+    rows.add(row | {"parameters": left, "macs": spent.macs / 2})
 
 
 def chosen(rows: Rows, seed: int) -> float:
@@ -117,7 +91,7 @@ def others(rows: Rows, seed: int, strength: float, dense_of, data: Images) -> No
     example = data.calibration(2, 2)[0]
     whole = cost(dense_of(), *example)
     for way, scope in (("dense", None), ("L2 norm, all layers", "global"), ("L2 norm, layer by layer", "layer")):
-        if (seed, way, strength) in rows.done:
+        if (seed, way, strength) in rows:
             continue
         model = dense_of()
         if scope is not None:
@@ -128,17 +102,14 @@ def others(rows: Rows, seed: int, strength: float, dense_of, data: Images) -> No
         train(model, data, GATED, LR / 2, seed + 1)
         train(model, data, TUNED, LR / 5, seed + 2)
         spent = cost(model, *example)
-        rows.add(
-            seed=seed, way=way, strength=strength, straight=straight, accuracy=data.accuracy(model),
-            parameters=spent.parameters / whole.parameters, macs=spent.macs / 2, channels="", branches=0,
-            widths=widths(model),
-        )  # fmt: skip
+        row = {"seed": seed, "way": way, "strength": strength, "straight": straight, "accuracy": data.accuracy(model)}
+        row |= {"parameters": spent.parameters / whole.parameters, "macs": spent.macs / 2}
+        rows.add(row | {"channels": "", "branches": 0, "widths": widths(model)})
 
 
 def report(rows: pd.DataFrame, strength: float) -> str:
-    facts = {"command": "adaptive_pruning.py FOLDER"} | timing.describe(timing.Clock(torch.device("cpu")))
     whole = cost(network(), torch.randn(1, 3, 16, 16))
-    lines = ["# Adaptive pruning on CIFAR-10", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines = timing.heading("Adaptive pruning on CIFAR-10", "adaptive_pruning.py FOLDER")
     seeds = ", ".join(map(str, sorted(rows.seed.unique())))
     lines += [
         f"{TRAIN:,} training and {TEST:,} test images of 16 x 16; a ResNet of {whole.parameters:,} parameters, "
@@ -179,16 +150,12 @@ def report(rows: pd.DataFrame, strength: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.65, 0.8])
-    parser.add_argument("--quick", action="store_true", help="few images, to see that it runs; writes to FOLDER")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.65, 0.8])
+    options = arguments.parse_args()
     data = Images(1024, 500) if options.quick else Images(TRAIN)
-    folder = options.folder / ("quick" if options.quick else "full")
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = Rows(folder / "rows.csv")
+    folder = folder_of(options)
+    rows = Rows(folder, FIELDS, ("seed", "way", "strength"))
     first = options.seeds[0]
     for strength in options.strengths:
         adaptive(rows, first, strength, dense_network(first, data, folder), data)
@@ -196,13 +163,7 @@ def main() -> None:
     for seed in options.seeds:
         adaptive(rows, seed, strength, dense_network(seed, data, folder), data)
         others(rows, seed, strength, partial(dense_network, seed, data, folder), data)
-    out = folder if options.quick else OUT
-    out.mkdir(parents=True, exist_ok=True)
-    if out != folder:
-        (out / "rows.csv").write_bytes(rows.path.read_bytes())
-    text = report(rows.read(), strength)
-    (out / "cpu.md").write_text(text)
-    print(text)
+    publish(report(rows.read(), strength), folder, folder if options.quick else OUT)
 
 
 if __name__ == "__main__":

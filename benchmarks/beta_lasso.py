@@ -9,11 +9,8 @@ to as many weights by magnitude (of all layers together). FOLDER keeps networks 
 is missing. Writes benchmarks/results/beta_lasso.
 """
 
-import argparse
 import copy
-import csv
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +18,7 @@ import pandas as pd
 import timing
 import torch
 from small_images import BATCH, TEST, TRAIN, Images, descend, steps
+from study import Rows, folder_of, kept, parser, publish
 from torch import nn
 from torch.nn.utils import prune as masks
 
@@ -77,51 +75,25 @@ def row(model: nn.Module, data: Images) -> dict[str, float]:
     return found
 
 
-class Table:
-    """rows.csv: what is there is not done again."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        rows = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(FIELDS))
-        self.done = set(zip(rows.seed.astype(int), rows.way, rows.lam.astype(float), strict=True))
-
-    def add(self, seed: int, way: str, lam: float, model: nn.Module, data: Images) -> None:
-        if (seed, way, lam) in self.done:
-            return
-        with open(self.path, "a", newline="") as file:
-            table = csv.DictWriter(file, FIELDS)
-            if file.tell() == 0:
-                table.writeheader()
-            found = {"seed": seed, "way": way, "lam": lam} | row(model, data)
-            table.writerow(found)
-        self.done.add((seed, way, lam))
-        print(*(f"{value:.4g}" if isinstance(value, float) else value for value in found.values()), flush=True)
-
-
-def kept(path: Path, make: Callable[[], nn.Module], fresh: nn.Module) -> nn.Module:
-    """A trained network, from its file if it is there."""
-    if not path.is_file():
-        torch.save(make().state_dict(), path.with_suffix(".part"))
-        path.with_suffix(".part").rename(path)
-    fresh.load_state_dict(torch.load(path, weights_only=True))
-    return fresh.eval()
+def add(rows: Rows, seed: int, way: str, lam: float, model: nn.Module, data: Images) -> None:
+    if (seed, way, lam) not in rows:
+        rows.add({"seed": seed, "way": way, "lam": lam} | row(model, data))
 
 
 def run(folder: Path, data: Images, seeds: list[int], epochs: int) -> None:
-    table = Table(folder / "rows.csv")
+    table = Rows(folder, FIELDS, ("seed", "way", "lam"))
 
     def trained(kind: str, way: str, seed: int, lam: float = 0.0, beta: float = 0.0) -> nn.Module:
         name = f"{way}-{lam:g}-{seed}.pt".replace(", ", "-").replace(" ", "")
-        options = {"lam": lam, "beta": beta}
         model = kept(
-            folder / name, lambda: train(network(kind, seed), data, epochs, seed, **options), network(kind, seed)
+            folder / name, network(kind, seed), lambda fresh: train(fresh, data, epochs, seed, lam=lam, beta=beta)
         )
-        table.add(seed, way, lam, model, data)
+        add(table, seed, way, lam, model, data)
         return model
 
     for lam in STRENGTHS:
         trained("full", "beta 50", seeds[0], lam, 50.0)
-    rows = pd.read_csv(folder / "rows.csv")
+    rows = table.read()
     tried = rows[(rows.way == "beta 50") & (rows.seed == seeds[0])]
     lam = float(tried.loc[tried.valid.idxmax(), "lam"])
     for seed in seeds:
@@ -136,24 +108,23 @@ def run(folder: Path, data: Images, seeds: list[int], epochs: int) -> None:
 
 
 def compared(
-    table: Table, seed: int, lam: float, sparse: nn.Module, dense: nn.Module, data: Images, epochs: int
+    table: Rows, seed: int, lam: float, sparse: nn.Module, dense: nn.Module, data: Images, epochs: int
 ) -> None:
     """Magnitude down to as many weights as beta-LASSO has left, and both trained on."""
     pruned = hold_zeros(dense, weights(sparse))
     reestimate_norms(pruned, data.calibration())
-    table.add(seed, "SGD, magnitude", lam, pruned, data)
+    add(table, seed, "SGD, magnitude", lam, pruned, data)
     for way, model in (("SGD, magnitude", pruned), ("beta 50", hold_zeros(sparse))):
-        if (seed, f"{way}, fine-tuned", lam) not in table.done:
+        if (seed, f"{way}, fine-tuned", lam) not in table:
             train(model, data, epochs / 4, seed, lr=0.01)
-            table.add(seed, f"{way}, fine-tuned", lam, model, data)
+            add(table, seed, f"{way}, fine-tuned", lam, model, data)
 
 
 def report(folder: Path, epochs: int) -> str:
     rows = pd.read_csv(folder / "rows.csv")
-    facts = {"command": f"beta_lasso.py FOLDER --epochs {epochs}"} | timing.describe(timing.Clock(torch.device("cpu")))
     seeds = rows.seed.drop_duplicates().tolist()  # the first is the one that the strength was chosen with
     chosen = rows[(rows.way == "beta 0")].lam.iloc[0]
-    lines = ["# beta-LASSO: S-FC on CIFAR-10", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines = timing.heading("beta-LASSO: S-FC on CIFAR-10", f"beta_lasso.py FOLDER --epochs {epochs}")
     lines += [
         f"{TRAIN:,} training and {TEST:,} test images of 32 x 32, alpha = 8, {epochs} epochs of batches of {BATCH}, "
         f"learning rate 0.1 to 0 by a cosine, seeds {', '.join(map(str, seeds))}; lam = {chosen:g}, the best of "
@@ -200,24 +171,12 @@ def report(folder: Path, epochs: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--quick", action="store_true", help="few images, to see that it runs; writes to FOLDER")
-    options = parser.parse_args()
+    options = parser(__doc__, epochs=12).parse_args()
     data = Images(1024, 500, 32) if options.quick else Images(size=32)
-    folder = options.folder / (f"quick{options.epochs}" if options.quick else f"epochs{options.epochs}")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(options)
     run(folder, data, options.seeds, options.epochs)
-    out = folder if options.quick else OUT
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("rows.csv", "first-layer-sgd.png", "first-layer-beta-lasso.png"):
-        if out != folder:
-            (out / name).write_bytes((folder / name).read_bytes())
-    text = report(folder, options.epochs)
-    (out / "cpu.md").write_text(text)
-    print(text)
+    shown = ("rows.csv", "first-layer-sgd.png", "first-layer-beta-lasso.png")
+    publish(report(folder, options.epochs), folder, folder if options.quick else OUT, shown)
 
 
 if __name__ == "__main__":

@@ -124,13 +124,13 @@ def differences(settings: dict[str, list[Run]]) -> list[tuple[str, str, int, flo
     return found
 
 
-def write(rows: list[dict], paired: list[tuple], facts: dict, out: Path) -> str:
+def write(rows: list[dict], paired: list[tuple], out: Path) -> str:
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "cpu.csv", "w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-    lines = ["# Design space of 1x1 convolutions", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines = timing.heading("Design space of 1x1 convolutions", " ".join(["design_space.py", *sys.argv[1:]]))
     lines += [
         "| setting | parameters | multiply-adds, M | ms, batch 1 | ms, batch 32 | validation % | test % | front |"
     ]
@@ -174,10 +174,7 @@ def main() -> None:
     if options.times:
         add_times(rows, settings, dataset, options.seconds)
     mark_fronts(rows)
-    facts = {"command": " ".join(["design_space.py", *sys.argv[1:]])} | timing.describe(
-        timing.Clock(torch.device("cpu"))
-    )
-    print(write(rows, differences(settings), facts, options.out))
+    print(write(rows, differences(settings), options.out))
     design_space_plot.draw(rows, options.out / "cpu.png")
 
 

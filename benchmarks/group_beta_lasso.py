@@ -123,8 +123,7 @@ def run(name: str, data, seed: int, lam: float, facts: dict, others: bool) -> li
 
 
 def report(rows: pd.DataFrame) -> str:
-    facts = {"command": "group_beta_lasso.py"} | timing.describe(timing.Clock(torch.device("cpu")))
-    lines = ["# Group-beta-LASSO on a MultiPathGCN", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines = timing.heading("Group-beta-LASSO on a MultiPathGCN", "group_beta_lasso.py")
     lines += [
         f"{HIDDEN} hidden channels, a stem and paths of two and one layers, {EPOCHS} epochs, learning rate {LR:g} to 0 "
         f"by a cosine, beta {BETA:g}; {rows.seed.nunique()} seeds, mean ± deviation. Straight: after removal; trained: "

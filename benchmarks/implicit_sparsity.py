@@ -8,7 +8,6 @@ last what prune.by_inactivity removes of them, beside the removal of as many by 
 run again, it does what is missing. Writes benchmarks/results/implicit_sparsity.
 """
 
-import argparse
 import copy
 import csv
 from functools import partial
@@ -21,6 +20,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from small_images import TEST, Images
+from study import Rows, folder_of, parser, publish
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW
@@ -84,7 +84,11 @@ def trained(way: str, seed: int, data: Images, epochs: int, curves: Path) -> nn.
             loss.backward()
             optimizer.step()
         found = {"seed": seed, "way": way, "epoch": epoch, "accuracy": data.accuracy(model)} | counts(model, data)
-        _append(curves, found, list(found))
+        with open(curves, "a", newline="") as file:
+            table = csv.DictWriter(file, found)
+            if file.tell() == 0:
+                table.writeheader()
+            table.writerow(found)
     return model.eval()
 
 
@@ -118,20 +122,10 @@ def _times(model: nn.Module, smaller: nn.Module, example: torch.Tensor) -> dict:
     return timing.interleaved(calls, timing.Clock(torch.device("cpu")), 0.3, (9, 50))
 
 
-def _append(path: Path, row: dict, fields: list[str]) -> None:
-    with open(path, "a", newline="") as file:
-        table = csv.DictWriter(file, fields)
-        if file.tell() == 0:
-            table.writeheader()
-        table.writerow(row)
-
-
 def report(folder: Path, epochs: int) -> str:
     rows, curves = pd.read_csv(folder / "rows.csv"), pd.read_csv(folder / "curves.csv")
-    facts = {"command": f"implicit_sparsity.py FOLDER --epochs {epochs}"}
-    facts |= timing.describe(timing.Clock(torch.device("cpu")))
     whole = cost(VGG(3, 10, stages=STAGES), torch.randn(1, 3, 16, 16))
-    lines = ["# Implicit filter sparsity on CIFAR-10", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines = timing.heading("Implicit filter sparsity on CIFAR-10", f"implicit_sparsity.py FOLDER --epochs {epochs}")
     lines += [
         f"{TRAIN:,} training and {TEST:,} test images of 16 x 16, {epochs} epochs at a constant learning rate (3e-3, "
         f"SGD 0.02), batches of 40 unless told, seeds {', '.join(map(str, sorted(rows.seed.unique())))}; {FILTERS} "
@@ -194,44 +188,27 @@ def draw(folder: Path, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--quick", action="store_true", help="few images, to see that it runs; writes to FOLDER")
-    options = parser.parse_args()
+    options = parser(__doc__, epochs=20).parse_args()
     data = Images(1024, 500) if options.quick else Images(TRAIN)
-    folder = options.folder / (f"quick{options.epochs}" if options.quick else f"epochs{options.epochs}")
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = folder / "rows.csv"
-    done = set()
-    if rows.is_file():
-        told = pd.read_csv(rows)
-        done = set(zip(told.seed, told.way, strict=True))
+    folder = folder_of(options)
+    rows = Rows(folder, FIELDS, ("seed", "way"))
     for seed in options.seeds:
         for way in WAYS:
-            if (seed, way) in done:
+            if (seed, way) in rows:
                 continue
             part = folder / f"{way}-{seed}.part".replace(" ", "").replace(",", "-")
             part.unlink(missing_ok=True)  # of a run that was cut off
             model = trained(way, seed, data, options.epochs, part)
             found = {"seed": seed, "way": way} | removed(model, data)
             part.replace(part.with_suffix(".curve"))
-            _append(rows, found, list(FIELDS))
-            print(*(f"{value:.4g}" if isinstance(value, float) else value for value in found.values()), flush=True)
+            rows.add(found)
     curves = [pd.read_csv(path) for path in sorted(folder.glob("*.curve"))]
     order = {way: i for i, way in enumerate(WAYS)}
     together = pd.concat(curves).sort_values(["seed", "way", "epoch"], key=lambda c: c.replace(order))
     together.to_csv(folder / "curves.csv", index=False)
-    out = folder if options.quick else OUT
-    out.mkdir(parents=True, exist_ok=True)
-    if out != folder:
-        for name in ("rows.csv", "curves.csv"):
-            (out / name).write_bytes((folder / name).read_bytes())
-    draw(folder, out / "curves.png")
-    text = report(folder, options.epochs)
-    (out / "cpu.md").write_text(text)
-    print(text)
+    draw(folder, folder / "curves.png")
+    shown = ("rows.csv", "curves.csv", "curves.png")
+    publish(report(folder, options.epochs), folder, folder if options.quick else OUT, shown)
 
 
 if __name__ == "__main__":

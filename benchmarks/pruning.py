@@ -10,17 +10,15 @@ statistics again, and after a quarter of an epoch of training:
 FOLDER keeps trained networks and rows.csv; run again, it does what is missing. About 40 minutes on two slow cores.
 """
 
-import argparse
 import copy
-import csv
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 from pruning_subjects import NETWORKS, subject
 from small_images import Images, train
+from study import Rows, parser
 from torch import nn
 
 from multipath_gcn.nn import ConvBlock
@@ -145,37 +143,22 @@ def measure(model: nn.Module, smaller: nn.Module, data: Images, seed: int, fract
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--quick", action="store_true", help="few images, to see that it runs")
-    options = parser.parse_args()
+    options = parser(__doc__).parse_args()
     data = Images(1024, 1000) if options.quick else Images()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    rows = options.folder / "rows.csv"
-    done = set()
-    if rows.is_file():
-        with open(rows, newline="") as file:
-            done = {tuple(row[key] for key in FIELDS[:5]) for row in csv.DictReader(file)}
+    rows = Rows(options.folder, FIELDS, FIELDS[:5])
     for seed in options.seeds:
         for name in NETWORKS:
             model = subject(name, seed, data, options.folder, epochs=2 if options.quick else 6)
             for experiment, run in EXPERIMENTS.items():
                 for method, budget, pruned in run(name, model, data, seed):
-                    key = (experiment, name, str(seed), method, budget)
-                    if key in done:
+                    key = (experiment, name, seed, method, budget)
+                    if key in rows:
                         continue
                     begin = time.perf_counter()
                     found = pruned()
                     seconds = time.perf_counter() - begin
                     row = dict(zip(FIELDS, key, strict=False)) | {"seconds": seconds}
-                    row |= measure(model, found, data, seed, 0.25)
-                    with open(rows, "a", newline="") as file:
-                        table = csv.DictWriter(file, FIELDS)
-                        if file.tell() == 0:
-                            table.writeheader()
-                        table.writerow(row)
-                    print(*(f"{v:.4g}" if isinstance(v, float) else v for v in row.values()), flush=True)
+                    rows.add(row | measure(model, found, data, seed, 0.25))
 
 
 if __name__ == "__main__":

@@ -158,17 +158,8 @@ def main() -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    facts = {"command": " ".join(["pruning_graphs.py", *sys.argv[1:]])} | timing.describe(
-        timing.Clock(torch.device("cpu"))
-    )
-    lines = [
-        "# Graph networks, pruned",
-        "",
-        *(f"- {fact}: {value}" for fact, value in facts.items()),
-        "",
-        *table(rows),
-        "",
-    ]
+    command = " ".join(["pruning_graphs.py", *sys.argv[1:]])
+    lines = [*timing.heading("Graph networks, pruned", command), *table(rows), ""]
     lines += [f"![{name.removesuffix('.png')}]({name})" for name in draw(rows)]
     (OUT / "cpu.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

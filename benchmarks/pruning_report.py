@@ -139,9 +139,6 @@ def main() -> None:
     rows = pd.read_csv(folder / "rows.csv")
     OUT.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / "rows.csv", OUT / "rows.csv")
-    facts = {"commands": "pruning.py FOLDER; pruning_report.py FOLDER"} | timing.describe(
-        timing.Clock(torch.device("cpu"))
-    )
     data = Images()
     whole_ms = {}
     for network in rows.network.unique():
@@ -152,7 +149,7 @@ def main() -> None:
             keys = zip(rows.experiment[at], rows.method[at], rows.budget[at], strict=True)
             rows.loc[at, name] = [times[key][name] for key in keys]
     rows = joined(rows)
-    lines = ["# Pruning on CIFAR-10", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines = timing.heading("Pruning on CIFAR-10", "pruning.py FOLDER; pruning_report.py FOLDER")
     lines += [
         f"16 x 16 pixels, {TRAIN:,} training and {TEST:,} test images, 512 for calibration, seeds "
         f"{', '.join(map(str, sorted(rows.seed.unique())))}. Test accuracy in %, mean ± deviation over seeds; output: "

@@ -131,9 +131,7 @@ def main() -> None:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-    command = " ".join(["pruning_speed.py", *sys.argv[1:]])
-    facts = {"command": command} | timing.describe(timing.Clock(torch.device("cpu")))
-    lines = ["# Half of the multiply-adds", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines = timing.heading("Half of the multiply-adds", " ".join(["pruning_speed.py", *sys.argv[1:]]))
     lines += [
         f"ResNet50: channels found in {plans['find_channels']:.1f} s, a plan verified in {plans['verify']:.1f} s, "
         f"largest difference {plans['difference']:.1e}. LASSO path of VGG16, 512 images: {path['seconds']:.0f} s, "

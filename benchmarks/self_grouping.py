@@ -9,9 +9,7 @@ as in SG-CNN's network. FOLDER keeps rows.csv and the networks; run again, it do
 benchmarks/self_grouping_speed.py takes their times. Writes benchmarks/results/self_grouping.
 """
 
-import argparse
 import copy
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import pandas as pd
 import timing
 import torch
 from small_images import TEST, Images, descend, steps
+from study import Rows, folder_of, kept, parser, publish
 from torch import Tensor, nn
 
 from multipath_gcn.models import VGG
@@ -83,28 +82,10 @@ def train(model: nn.Module, data: Images, epochs: float, lr: float, seed: int) -
     return descend(model, data, optimizer, schedule, total, seed)
 
 
-class Rows:
-    """rows.csv, a way of a seed at a time."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        known = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(FIELDS))
-        self.done = set(zip(known.seed.astype(int), known.way, strict=True))
-
-    def add(self, rows: list[dict]) -> None:
-        with open(self.path, "a", newline="") as file:
-            table = csv.DictWriter(file, FIELDS)
-            if file.tell() == 0:
-                table.writeheader()
-            table.writerows(rows)
-        for row in rows:
-            print(*(f"{value:.4g}" if isinstance(value, float) else value for value in row.values()), flush=True)
-
-    def macs(self, seed: int) -> dict[float, float]:
-        """What SG-CNN's network of a seed has left, by level."""
-        known = pd.read_csv(self.path)
-        found = known[(known.seed == seed) & (known.way == "SG-CNN") & (known.when == "trained")]
-        return dict(zip(found.level, found.macs, strict=True))
+def macs_left(rows: pd.DataFrame, seed: int) -> dict[float, float]:
+    """Of SG-CNN's network of a seed, by level."""
+    found = rows[(rows.seed == seed) & (rows.way == "SG-CNN") & (rows.when == "trained")]
+    return dict(zip(found.level, found.macs, strict=True))
 
 
 def masked(way: str, seed: int, dense: nn.Module, data: Images, folder: Path) -> list[dict]:
@@ -156,23 +137,16 @@ def by_channels(seed: int, dense: nn.Module, data: Images, left: dict[float, flo
 
 
 def dense_network(seed: int, data: Images, epochs: int, folder: Path) -> nn.Module:
-    path = folder / f"dense-{seed}.pt"
     torch.manual_seed(seed)
-    model = network()
-    if not path.is_file():
-        torch.save(train(model, data, epochs, LR, seed).state_dict(), path)
-    model.load_state_dict(torch.load(path, weights_only=True))
-    return model.eval()
+    return kept(folder / f"dense-{seed}.pt", network(), lambda model: train(model, data, epochs, LR, seed))
 
 
 def report(folder: Path, epochs: int) -> str:
     rows = pd.read_csv(folder / "rows.csv")
-    facts = {"command": f"self_grouping.py FOLDER --epochs {epochs}"}
-    facts |= timing.describe(timing.Clock(torch.device("cpu")))
     whole = cost(network(), torch.randn(1, 3, 16, 16))
     dense = rows[rows.way == "dense"].accuracy
     seeds = ", ".join(map(str, sorted(rows.seed.unique())))
-    lines = ["# Self-grouping on CIFAR-10", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines = timing.heading("Self-grouping on CIFAR-10", f"self_grouping.py FOLDER --epochs {epochs}")
     lines += [
         f"{TRAIN:,} training and {TEST:,} test images of 16 x 16; {epochs} epochs dense, then one after every level "
         f"and one at the end, at a fifth of the learning rate; seeds {seeds}; "
@@ -208,33 +182,21 @@ def report(folder: Path, epochs: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--quick", action="store_true", help="few images, to see that it runs; writes to FOLDER")
-    options = parser.parse_args()
+    options = parser(__doc__, epochs=8).parse_args()
     data = Images(1024, 500) if options.quick else Images(TRAIN)
-    folder = options.folder / (f"quick{options.epochs}" if options.quick else f"epochs{options.epochs}")
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = Rows(folder / "rows.csv")
+    folder = folder_of(options)
+    rows = Rows(folder, FIELDS, ("seed", "way"))
     for seed in options.seeds:
         dense = dense_network(seed, data, options.epochs, folder)
-        if (seed, "dense") not in rows.done:
+        if (seed, "dense") not in rows:
             found = {"seed": seed, "way": "dense", "level": 0.0, "when": "trained"}
-            rows.add([found | {"accuracy": data.accuracy(dense)}])
+            rows.add(found | {"accuracy": data.accuracy(dense)})
         for way in WAYS:
-            if (seed, way) not in rows.done:
-                rows.add(masked(way, seed, dense, data, folder))
-        if (seed, CHANNELS) not in rows.done:
-            rows.add(by_channels(seed, dense, data, rows.macs(seed)))
-    out = folder if options.quick else OUT
-    out.mkdir(parents=True, exist_ok=True)
-    if out != folder:
-        (out / "rows.csv").write_bytes((folder / "rows.csv").read_bytes())
-    text = report(folder, options.epochs)
-    (out / "cpu.md").write_text(text)
-    print(text)
+            if (seed, way) not in rows:
+                rows.add(*masked(way, seed, dense, data, folder))
+        if (seed, CHANNELS) not in rows:
+            rows.add(*by_channels(seed, dense, data, macs_left(rows.read(), seed)))
+    publish(report(folder, options.epochs), folder, folder if options.quick else OUT)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,7 @@ def _times(calls: dict, seconds: float) -> dict:
 
 
 def report(rows: pd.DataFrame) -> str:
-    facts = {"command": "self_grouping_speed.py FOLDER"} | timing.describe(timing.Clock(torch.device("cpu")))
-    lines = ["# Speed of self-grouped networks", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+    lines = timing.heading("Speed of self-grouped networks", "self_grouping_speed.py FOLDER")
     lines += [
         f"{rows.seed.nunique()} seeds, medians in turns, then means over seeds, each network in its fastest form. "
         "Share: time saved over multiply-adds saved.",

@@ -198,6 +198,12 @@ def describe(clock: Clock) -> dict[str, str | int]:
     }
 
 
+def heading(title: str, command: str) -> list[str]:
+    """How a report on a CPU begins."""
+    facts = {"command": command} | describe(Clock(torch.device("cpu")))
+    return [f"# {title}", "", *(f"- {fact}: {value}" for fact, value in facts.items()), ""]
+
+
 def _last_level_cache(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).L2_cache_size
