@@ -73,7 +73,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     model = instantiate(cfg.model, in_channels=task.in_channels, out_channels=task.out_channels, _convert_="all")
     task.check(model)
     if isinstance(task, PruneTask):
-        model = task.prune(model, directory, stages(cfg, directory, task))
+        model = task.prune(model.to(fabric.device), directory, stages(cfg, directory, task))
         seed_everything(cfg.seed, verbose=False)  # whether the stages were trained now or before
     parameters = count_parameters(model)
     model, optimizer, schedulers = _set_up(cfg, fabric, task, model)

@@ -41,9 +41,10 @@ class AdaptivePruning:
     whose channels are added to others' (the stream between residual blocks) keeps them all.
 
     Args:
-        strength: :math:`\lambda`, above 0.
-        epochs: of training with gates, at a learning rate that weights and gates share; a few hundred steps of SGD with
-            momentum at 0.05 are enough.
+        strength: :math:`\lambda`, above 0. How much goes depends on steps and learning rate, too: with SGD and momentum
+            m, under the penalty alone, a channel closes when :math:`\lambda` times the sum of lr / (1 - m) over the
+            steps passes 47.
+        epochs: of training with gates, at a learning rate that weights and gates share.
         cost: ``"parameters"`` or ``"macs"``.
         gates: names of layers and blocks to be gated; None: all that can be.
 
@@ -53,7 +54,7 @@ class AdaptivePruning:
 
     def __init__(
         self,
-        strength: float = 1.0,
+        strength: float = 0.65,
         epochs: int = 6,
         cost: str = "parameters",
         gates: Iterable[str] | None = None,
@@ -76,7 +77,10 @@ class AdaptivePruning:
         terms = self._terms(model, inputs, channels, of_channels, of_branches)
         for name, norm in (of_channels | of_branches).items():
             if not share(terms, norm):
-                raise ValueError(f"gates must be on layers that have a cost in nn.layer_costs, got {name!r}")
+                raise ValueError(
+                    f"gates must be on layers whose cost nn.layer_costs counts, got {name!r}; there are "
+                    f"{[x for x, at in (of_channels | of_branches).items() if share(terms, at)]}"
+                )
         gated = copy.deepcopy(model)
         for norm in of_channels.values():
             plain = gated.get_submodule(norm)
@@ -84,13 +88,11 @@ class AdaptivePruning:
             gated.set_submodule(norm, GatedNorm(plain, gate))
         for norm in of_branches.values():
             gated.set_submodule(norm, GatedNorm(gated.get_submodule(norm), Gate((), share(terms, norm), **BRANCH)))
+        for some in filter(None, (of_channels, of_branches)):
+            self._rehearse(gated, inputs, of_channels, of_branches, list(some.values()))
         expected = ExpectedCost(gated, terms)
         train(gated, "gates", self.epochs, penalty=lambda: self.strength * expected(), keep="last")
-        gated.eval()
-        closed = [block for block, norm in of_branches.items() if not gated.get_submodule(norm).gate().item()]
-        for norm in (*of_channels.values(), *of_branches.values()):
-            gated.set_submodule(norm, gated.get_submodule(norm).folded())
-        return self._removed(gated, inputs, of_channels, closed)
+        return self._finish(gated, inputs, of_channels, of_branches)
 
     def norms(self, model: nn.Module, channels: Channels) -> tuple[dict[str, str], dict[str, str]]:
         """The batch norms that get gates: by layer, and by residual block.
@@ -141,16 +143,45 @@ class AdaptivePruning:
             group = channels.group(layer)
             whole.setdefault(group.weights[layer].rpartition(".")[0], []).append(norm)
             for reader in readers(model, channels, group):
-                part = sum(len(at) for _, at in reader.columns) / reader.weight.size(1)
-                read.setdefault(reader.name.rpartition(".")[0], {})[norm] = part
+                columns, filters = reader.weight.size(1), len(reader.weight)
+                entries = sum(len(at) * (filters if rows is None else 1) for rows, at in reader.columns)
+                read.setdefault(reader.name.rpartition(".")[0], {})[norm] = entries / (columns * filters)
         costs = layer_costs(model, *inputs)
         for block, norm in of_branches.items():
             for name in {found.name for found in costs if found.name.startswith(f"{block}.body.")}:
                 whole.setdefault(name, []).append(norm)
         return [Term(getattr(c, self.cost), tuple(whole.get(c.name, ())), read.get(c.name, {})) for c in costs]
 
-    def _removed(
-        self, model: nn.Module, inputs: tuple[Any, ...], of_channels: dict[str, str], closed: list[str]
+    def _rehearse(
+        self,
+        gated: nn.Module,
+        inputs: tuple[Any, ...],
+        of_channels: dict[str, str],
+        of_branches: dict[str, str],
+        shut: list[str],
+    ) -> None:
+        """Closes every second channel, or branches, and removes them: what cannot go is known before training."""
+        tried = copy.deepcopy(gated)
+        for norm in shut:
+            raw = tried.get_submodule(norm).gate.raw
+            (raw[1::2] if raw.dim() else raw).data.fill_(-1e4)
+        if any(not tried.get_submodule(norm).eval().gate().all() for norm in shut):
+            self._finish(tried, inputs, of_channels, of_branches)
+
+    def _finish(
+        self, gated: nn.Module, inputs: tuple[Any, ...], of_channels: dict[str, str], of_branches: dict[str, str]
+    ) -> Compressed:
+        """Gates folded and what they have closed removed; ``gated`` is no longer gated then."""
+        gated.eval()
+        open_ = {norm: gated.get_submodule(norm).gate() != 0 for norm in (*of_channels.values(), *of_branches.values())}
+        for norm in open_:
+            gated.set_submodule(norm, gated.get_submodule(norm).folded())
+        closed = [block for block, norm in of_branches.items() if not open_[norm]]
+        gone = {layer: ~open_[norm].numpy(force=True) for layer, norm in of_channels.items()}
+        return self._remove(gated, inputs, gone, closed)
+
+    def _remove(
+        self, model: nn.Module, inputs: tuple[Any, ...], shut: dict[str, np.ndarray], closed: list[str]
     ) -> Compressed:
         before, smaller = cost(model, *inputs), copy.deepcopy(model)
         plans: list[Plan] = []
@@ -159,17 +190,21 @@ class AdaptivePruning:
             verify(smaller, plans[-1], *inputs)
             cut(smaller, plans[-1])
         channels, gone = find_channels(smaller, *inputs), {}
-        for layer, norm in of_channels.items():
+        for layer, rows in shut.items():
             if not any(layer.startswith(f"{block}.") for block in closed):
-                group, scale = channels.group(layer), smaller.get_submodule(norm).weight.detach().numpy(force=True)
-                gone[group.name] = group.spared(group.rows[layer][np.flatnonzero(scale == 0)])
+                group = channels.group(layer)
+                units = group.rows[layer]  # a unit of several rows goes when all of them are shut
+                gone[group.name] = group.spared(np.setdiff1d(units[rows], units[~rows]))
         gone = {name: units for name, units in gone.items() if units}
         if gone:
             plans.append(channels.plan_units(gone))
             verify(smaller, plans[-1], *inputs)
             cut(smaller, plans[-1])
         if not plans:
-            raise ValueError(f"strength must be large enough to close a gate, {self.strength} has closed none")
+            raise ValueError(
+                f"strength must be large enough to close a gate: {self.strength} has closed none in {self.epochs} "
+                "epochs (more steps, or a larger learning rate, close more, too)"
+            )
         after = cost(smaller, *inputs)
         achieved = {name: getattr(after, name) / getattr(before, name) for name in COSTS}
         achieved |= {"channels": sum(map(len, gone.values())), "branches": len(closed)}

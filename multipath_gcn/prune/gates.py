@@ -10,8 +10,9 @@ Hard concrete gates of Louizos, Welling and Kingma 2018, *Learning sparse neural
 smaller while the scales around it grow.
 
 :math:`a = a_0 + \sqrt{r / c} \; \theta` with the parameter :math:`\theta`, 0 at first, and c the part of the network's
-cost that goes when the gate closes: under the penalty alone the channels of all layers move at one speed, and branches
-at four times that, before channels have taken from a branch what it would save.
+cost that goes when the gate closes: under the penalty alone, with SGD and all else open, the channels of all layers
+close after the same steps, and branches after a 17th of them, before channels have taken from a branch what it would
+save.
 """
 
 import math
@@ -60,7 +61,7 @@ class Gate(nn.Module):
 
 
 class GatedNorm(nn.Module):
-    """A batch norm in training, and what gates let through of it."""
+    """A batch norm, times gates."""
 
     def __init__(self, norm: _BatchNorm, gate: Gate):
         super().__init__()
@@ -68,7 +69,7 @@ class GatedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y, z = self.norm(x), self.gate()
-        return y * (z if z.dim() == 0 else z[(..., *[None] * (y.dim() - 2))])
+        return y * z.to(y.dtype)[(..., *[None] * (y.dim() - 2))] if z.dim() else y * z
 
     @torch.no_grad()
     def folded(self) -> _BatchNorm:

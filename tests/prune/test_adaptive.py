@@ -1,6 +1,7 @@
 """Gates on channels and residual branches, and what they leave."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from multipath_gcn.models import VGG, ResNet
-from multipath_gcn.nn import MultiPathGCN, prepack
+from multipath_gcn.nn import GroupedConv2d, MultiPathGCN, prepack
 from multipath_gcn.prune import (
     AdaptivePruning,
+    CannotPrune,
     find_channels,
     layer_changes,
     load_pruned,
@@ -97,14 +99,22 @@ def test_gates_are_open_as_often_as_their_chance_says():
     assert gate.raw.grad.isfinite().all()
 
 
-def test_under_the_penalty_alone_all_gates_move_at_one_speed():
-    moved = []
-    for cost in (0.5, 0.001):
-        gate = Gate((), cost, 2.0, 4.0)
-        (cost * gate.chance()).backward()
-        gate.raw.data -= 0.1 * gate.raw.grad
-        moved.append(float(gate.log_odds().detach()) - 2.0)
-    assert moved[0] == pytest.approx(moved[1], rel=1e-3) and moved[0] < 0
+@pytest.mark.parametrize("cost", ["parameters", "macs"])
+def test_under_the_penalty_alone_the_channels_of_all_layers_move_at_one_speed(cost):
+    speeds = {}
+
+    def train(gated, stage, epochs, penalty=None, keep="best"):
+        penalty().backward()
+        for name, module in gated.named_modules():
+            if isinstance(module, GatedNorm):
+                speeds[name] = (module.gate.step * module.gate.raw.grad).mean()
+        closing("features.1")(gated, stage, epochs, penalty)
+
+    AdaptivePruning(strength=1.0, cost=cost).compress(vgg(), (images(),), train)
+    assert len(speeds) == 3 and max(speeds.values()) / min(speeds.values()) == pytest.approx(1, abs=0.06)
+    AdaptivePruning(strength=1.0, cost=cost).compress(resnet(), (images(),), train)
+    inside, branch = (float(speeds[f"features.1.body.{at}.norm"]) for at in (0, 1))
+    assert branch / inside == pytest.approx(4 * 0.140 / 0.026, rel=0.25) and inside > 0
 
 
 def test_a_layer_never_loses_all_channels():
@@ -112,6 +122,12 @@ def test_a_layer_never_loses_all_channels():
     gate.raw.data[1] = 1.0
     assert gate().count_nonzero() == 1 and gate()[1] > 0
     assert Gate((), 1.0, -5.0, 1.0).eval()() == 0  # a branch may go
+    gate = Gate((50,), 1.0, -20.0, 1.0)
+    gate.raw.data[7] = 1.0
+    z = gate()
+    assert z.count_nonzero() == 1 and z[7] > 0
+    z.sum().backward()
+    assert gate.raw.grad.isfinite().all() and gate.raw.grad.count_nonzero() <= 1
 
 
 def test_what_is_closed_is_removed_and_nothing_else_changes():
@@ -257,7 +273,7 @@ def test_what_reads_several_layers_costs_their_mean():
         penalty().backward()
         assert gated.own.gate.raw.grad.isfinite().all()
 
-    AdaptivePruning().compress(model, (x,), train)
+    AdaptivePruning(1.0).compress(model, (x,), train)
 
 
 def test_networks_without_anything_to_gate_are_refused():
@@ -267,7 +283,9 @@ def test_networks_without_anything_to_gate_are_refused():
 
 
 def test_gates_that_stay_open_are_no_result():
-    with pytest.raises(ValueError, match=r"strength must be large enough to close a gate, 0.001 has closed none"):
+    with pytest.raises(
+        ValueError, match=r"strength must be large enough to close a gate: 0.001 has closed none in 6 epochs"
+    ):
         AdaptivePruning(strength=0.001).compress(vgg(), (images(),), Training(images(), steps=1))
 
 
@@ -295,6 +313,78 @@ class Scaled(nn.Module):
 
 def test_a_gate_that_would_save_nothing_that_is_counted_is_refused():
     training = Training(torch.randn(8, 3))
-    with pytest.raises(ValueError, match=r"gates must be on layers that have a cost in nn.layer_costs, got "):
+    with pytest.raises(ValueError, match=r"gates must be on layers whose cost nn.layer_costs counts, got 'weight'"):
         AdaptivePruning().compress(Scaled().eval(), (torch.randn(8, 3),), training)
+    assert not training.calls
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: ResNet(3, 10, blocks=(2, 2), width=0.25, convolution=partial(GroupedConv2d, groups=2)),
+        lambda: VGG(3, 10, stages=((8, 8), (16,)), convolution=partial(GroupedConv2d, groups=2)),
+        lambda: MultiPathGCN(12, 16, 3, paths=((16, 8), (8,)), norm="batch", transform="sliding"),
+    ],
+)
+def test_layers_in_groups_and_windows_cost_what_they_read(model):
+    torch.manual_seed(0)
+    model = model().eval()
+    inputs = (torch.randn(30, 12), torch.randint(0, 30, (2, 90))) if isinstance(model, MultiPathGCN) else (images(),)
+
+    def train(gated, stage, epochs, penalty=None, keep="best"):
+        norms = [m for m in gated.modules() if isinstance(m, GatedNorm)]
+        left = []
+        for part in (0, 1, 2):  # none, every second, all
+            for module in norms:
+                module.gate.raw.data.fill_(OPEN)
+                if module.gate.raw.dim() and part:
+                    module.gate.raw.data[:: 3 - part] = SHUT
+            left.append(float(penalty().detach()))
+        assert left[0] == pytest.approx(1.0, abs=1e-5) and 0 <= left[2] < left[1] < 1
+        for module in norms:
+            if module.gate.raw.dim():
+                module.gate.raw.data[1::2] = OPEN
+
+    assert AdaptivePruning(strength=1.0).compress(model, inputs, train).difference < 1e-5
+
+
+class Halves(nn.Module):
+    """One half of the channels gates the other: a unit is a pair of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Linear(4, 2)
+
+    def forward(self, x):
+        a, b = self.norm(self.first(x)).chunk(2, 1)
+        return self.head((a * b.tanh()).mean((2, 3)))
+
+
+def test_a_pair_of_channels_goes_when_both_are_shut():
+    torch.manual_seed(0)
+
+    def train(gated, stage, epochs, penalty=None, keep="best"):
+        gated.norm.gate.raw.data.fill_(OPEN)
+        gated.norm.gate.raw.data[[0, 1, 4]] = SHUT
+
+    found = AdaptivePruning().compress(Halves().eval(), (torch.randn(2, 3, 4, 4),), train)
+    assert found.achieved["channels"] == 1 and found.model.first.out_channels == 6
+
+
+class Smooth(nn.Module):
+    """What follows the norm is not 0 at 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.norm(self.first(x)).sigmoid().mean((2, 3)))
+
+
+def test_channels_that_give_something_when_shut_are_refused_before_training():
+    torch.manual_seed(0)
+    training = Training(images())
+    with pytest.raises(CannotPrune):
+        AdaptivePruning().compress(Smooth().eval(), (torch.randn(2, 3, 4, 4),), training)
     assert not training.calls

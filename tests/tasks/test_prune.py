@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 
+from multipath_gcn.prune.expected_cost import ExpectedCost
 from multipath_gcn.report.cli import main as report
 from multipath_gcn.trained import dataset_of, load_trained, task_of
 
@@ -109,8 +110,38 @@ def test_stages_leave_the_precision_of_the_network_as_it_was(trained, monkeypatc
     assert result["pruning"]["largest_difference"] < 1e-5 and result["epochs"] == 1
 
 
+GATES = ("prune=adaptive", "prune.strength=20", "prune.epochs=2", "optimizer.lr=0.1", "task.calibration=64")
+
+
+def test_gates_that_were_cut_off_close_the_same(trained, monkeypatch, tmp_path):
+    options = (*GATES, "fit.checkpoint_seconds=0")
+    penalty, steps, limit = ExpectedCost.__call__, [], float("inf")
+
+    def counted(self):
+        steps.append(None)
+        if len(steps) > limit:
+            raise KeyboardInterrupt
+        return penalty(self)
+
+    monkeypatch.setattr(ExpectedCost, "__call__", counted)
+    wanted = pruned(monkeypatch, tmp_path / "whole", trained["images"], *options)
+    whole = len(steps)
+    limit = whole + whole // 2 + 1  # in the second epoch
+    with pytest.raises(KeyboardInterrupt):
+        pruned(monkeypatch, tmp_path / "cut", trained["images"], *options)
+    limit = float("inf")
+    found = pruned(monkeypatch, tmp_path / "cut", trained["images"], *options)
+    assert len(steps) == 2 * whole + 1  # the step that was cut off, and no other, twice
+    assert found["test"] == wanted["test"] and found["parameters"] == wanted["parameters"]
+
+
+def test_gates_close_in_mixed_precision(trained, monkeypatch, tmp_path):
+    result = pruned(monkeypatch, tmp_path, trained["images"], *GATES, "precision=bf16-mixed")
+    assert result["pruning"]["achieved"]["channels"] > 0 and result["pruning"]["largest_difference"] < 1e-5
+
+
 def test_gates_close_while_the_network_trains(trained, monkeypatch, tmp_path):
-    options = ("prune=adaptive", "prune.strength=20", "prune.epochs=2", "optimizer.lr=0.1", "task.calibration=64")
+    options = GATES
     result = pruned(monkeypatch, tmp_path, trained["images"], *options)
     directory = next(tmp_path.rglob("result.json")).parent
     told = result["pruning"]
