@@ -126,7 +126,7 @@ def test_gates_that_were_cut_off_close_the_same(trained, monkeypatch, tmp_path):
     monkeypatch.setattr(ExpectedCost, "__call__", counted)
     wanted = pruned(monkeypatch, tmp_path / "whole", trained["images"], *options)
     whole = len(steps)
-    limit = whole + whole // 2 + 1  # in the second epoch
+    limit = whole + whole // 2  # the first step of the second epoch
     with pytest.raises(KeyboardInterrupt):
         pruned(monkeypatch, tmp_path / "cut", trained["images"], *options)
     limit = float("inf")
