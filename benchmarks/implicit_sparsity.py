@@ -168,15 +168,17 @@ def report(folder: Path, epochs: int) -> str:
 
 def draw(folder: Path, path: Path) -> None:
     curves = pd.read_csv(folder / "curves.csv")
-    figure = Figure(figsize=(13, 3.4), dpi=110, layout="constrained")
+    curves["selectivity"] = curves[[name for name in curves if name.startswith("selectivity")]].mean(axis=1)
+    figure = Figure(figsize=(16, 3.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     panels = {
         "scale": "filters with |γ| < 1e-3",
         "below 0.1": "filters with |γ| < 0.1",
         "median": "median |γ|",
+        "selectivity": "selectivity, mean of layers",
         "accuracy": "test accuracy (%)",
     }
-    for axes, (name, title) in zip(figure.subplots(1, 4), panels.items(), strict=True):
+    for axes, (name, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for way, found in curves.groupby("way", sort=False):
             mean = found.groupby("epoch")[name].mean()
             axes.plot(mean.index, mean, label=way, linewidth=1.3)
