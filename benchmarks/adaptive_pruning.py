@@ -1,11 +1,11 @@
 """Channels and blocks that training removes itself: a ResNet of six blocks on 10,000 images of CIFAR-10 at 16 x 16.
 
-    python benchmarks/adaptive_pruning.py FOLDER [--seeds 0 1 2] [--strengths 0.5 0.65 0.8] [--quick]
+    python benchmarks/adaptive_pruning.py FOLDER [--seeds 0 1 2] [--strengths 0.65 0.8] [--quick]
 
 A dense network by SGD. From it, for as many epochs each: the dense one on; gates (GATED epochs) and what they leave
 (TUNED epochs); and by L2 norms, of all layers together and of every layer the same part, down to as many parameters as
-gates have left. The strength is that of STRENGTHS with the first seed whose network comes nearest to half of the
-parameters. FOLDER keeps rows.csv and dense networks; run again, it does what is missing. Writes
+gates have left. The strength is of every seed that of STRENGTHS whose network comes nearest to half of the parameters.
+FOLDER keeps rows.csv and dense networks; run again, it does what is missing. Writes
 benchmarks/results/adaptive_pruning.
 """
 
@@ -81,10 +81,11 @@ def adaptive(rows: Rows, seed: int, strength: float, dense: nn.Module, data: Ima
     rows.add(row | {"parameters": left, "macs": spent.macs / 2})
 
 
-def chosen(rows: Rows, seed: int, strengths: list[float]) -> float:
-    known = rows.read()
-    tried = known[(known.way == "gates") & (known.seed == seed) & known.strength.isin(strengths)]
-    return float(tried.loc[(tried.parameters - 0.5).abs().idxmin(), "strength"])
+def chosen(rows: pd.DataFrame, strengths: list[float]) -> dict[int, float]:
+    """By seed."""
+    tried = rows[(rows.way == "gates") & rows.strength.isin(strengths)]
+    nearest = (tried.parameters - 0.5).abs().groupby(tried.seed).idxmin()
+    return tried.loc[nearest].set_index("seed").strength.to_dict()
 
 
 def others(rows: Rows, seed: int, strength: float, dense_of, data: Images) -> None:
@@ -93,7 +94,8 @@ def others(rows: Rows, seed: int, strength: float, dense_of, data: Images) -> No
     example = data.calibration(2, 2)[0]
     whole = cost(dense_of(), *example)
     for way, scope in (("dense", None), ("L2 norm, all layers", "global"), ("L2 norm, layer by layer", "layer")):
-        if (seed, way, strength) in rows or (scope is not None and found.parameters == 1):
+        at = 0.0 if scope is None else strength
+        if (seed, way, at) in rows or (scope is not None and found.parameters == 1):
             continue
         model = dense_of()
         if scope is not None:
@@ -104,26 +106,27 @@ def others(rows: Rows, seed: int, strength: float, dense_of, data: Images) -> No
         train(model, data, GATED, LR / 2, seed + 1)
         train(model, data, TUNED, LR / 5, seed + 2)
         spent = cost(model, *example)
-        row = {"seed": seed, "way": way, "strength": strength, "straight": straight, "accuracy": data.accuracy(model)}
+        row = {"seed": seed, "way": way, "strength": at, "straight": straight, "accuracy": data.accuracy(model)}
         row |= {"parameters": spent.parameters / whole.parameters, "macs": spent.macs / 2}
         rows.add(row | {"channels": "", "branches": 0, "widths": widths(model)})
 
 
-def report(rows: pd.DataFrame, strength: float) -> str:
+def report(rows: pd.DataFrame, strengths: dict[int, float]) -> str:
     whole = cost(network(), torch.randn(1, 3, 16, 16))
     lines = timing.heading("Adaptive pruning on CIFAR-10", "adaptive_pruning.py FOLDER")
     seeds = ", ".join(map(str, sorted(rows.seed.unique())))
     lines += [
         f"{TRAIN:,} training and {TEST:,} test images of 16 x 16; a ResNet of {whole.parameters:,} parameters, "
         f"{whole.macs / 1e6:.2f} M multiply-adds and inner widths {widths(network())}; {DENSE} epochs dense, then "
-        f"{GATED} and {TUNED} more for every way; seeds {seeds}; strength {strength:g}. Mean ± deviation over seeds. "
+        f"{GATED} and {TUNED} more for every way; seeds {seeds}, strengths "
+        f"{', '.join(f'{strengths[seed]:g}' for seed in sorted(strengths))}. Mean ± deviation over seeds. "
         "Straight: before the first epoch without gates or, of L2 norms, with norms counted again. Channels gone: of "
         "blocks that stay. L2 norms may cut the stream between blocks, too; gates leave it, and may take whole blocks.",
         "",
         "| way | straight % | test % | parameters left | multiply-adds left | channels gone | blocks gone |",
         "|---|" + "---:|" * 6,
     ]
-    used = rows[rows.strength == strength]
+    used = rows[(rows.way == "dense") | (rows.strength == rows.seed.map(strengths))]
     for way, found in used.groupby("way", sort=False):
         cells = [f"{found[name].mean():.1f} ± {found[name].std():.1f}" for name in ("straight", "accuracy")]
         cells += [f"{p.mean():.2f} ± {p.std():.2f}" for p in (found.parameters, found.macs / whole.macs)]
@@ -154,19 +157,19 @@ def report(rows: pd.DataFrame, strength: float) -> str:
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.65, 0.8])
+    arguments.add_argument("--strengths", type=float, nargs="+", default=[0.65, 0.8])
     options = arguments.parse_args()
     data = Images(1024, 500) if options.quick else Images(TRAIN)
     folder = folder_of(options)
     rows = Rows(folder, FIELDS, ("seed", "way", "strength"))
-    first = options.seeds[0]
-    for strength in options.strengths:
-        adaptive(rows, first, strength, dense_network(first, data, folder), data)
-    strength = chosen(rows, first, options.strengths)
     for seed in options.seeds:
-        adaptive(rows, seed, strength, dense_network(seed, data, folder), data)
-        others(rows, seed, strength, partial(dense_network, seed, data, folder), data)
-    publish(report(rows.read(), strength), folder, folder if options.quick else OUT)
+        for strength in options.strengths:
+            adaptive(rows, seed, strength, dense_network(seed, data, folder), data)
+        others(
+            rows, seed, chosen(rows.read(), options.strengths)[seed], partial(dense_network, seed, data, folder), data
+        )
+    strengths = chosen(rows.read(), options.strengths)
+    publish(report(rows.read(), strengths), folder, folder if options.quick else OUT)
 
 
 if __name__ == "__main__":
