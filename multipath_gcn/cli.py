@@ -3,16 +3,20 @@
 import os
 import sys
 
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+from multipath_gcn import sweep
+from multipath_gcn.errors import sentence
 from multipath_gcn.train import main as run
 
 _USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, ImportError)
 
 
 def main() -> None:
-    """Runs the Hydra application; a refused input ends in one sentence and status 1.
+    """Runs the Hydra application; a refused input ends in one sentence and status 1, a sweep with failed runs in a line
+    for each of them.
 
     ``HYDRA_FULL_ERROR=1`` shows the whole traceback instead.
     """
@@ -20,29 +24,22 @@ def main() -> None:
         run()
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print a traceback of its own and end the process
+    sweep.forget()
     try:
+        arguments = get_args_parser().parse_args()
+        if arguments.multirun:
+            sweep.check_choices(arguments.overrides)
         run()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (HydraException, OmegaConfBaseException, *_USER_ERRORS) as error:
-        print(f"multipath-gcn: {_sentence(error)}", file=sys.stderr)
+        failed = sweep.failures()
+        if failed:
+            print(f"multipath-gcn: {len(failed)} runs of the sweep have failed, the others are kept:", file=sys.stderr)
+        for line in [f"  {path}: {reason}" for path, reason in failed] or [f"multipath-gcn: {sentence(error)}"]:
+            print(line, file=sys.stderr)
         print("HYDRA_FULL_ERROR=1 shows where.", file=sys.stderr)
         sys.exit(1)
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
-
-
-def _sentence(error: BaseException) -> str:
-    """The message of the error that began it, with the keys that exist where one was unknown."""
-    root = error
-    while isinstance(root, (HydraException, OmegaConfBaseException)) and root.__cause__ is not None:
-        root = root.__cause__
-    message = str(error)
-    if isinstance(root, OmegaConfBaseException | TypeError):  # only the outer message names the key
-        message += "" if str(root) in message else f": {root}"
-    else:
-        message = str(root)
-    if isinstance(root, ConfigKeyError | ConfigAttributeError) and hasattr(root.parent_node, "keys"):
-        message += f"\nKeys that exist there: {', '.join(sorted(map(str, root.parent_node.keys())))}"
-    return message

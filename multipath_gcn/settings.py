@@ -38,12 +38,17 @@ class Settings:
     fit: FitSettings = field(default_factory=FitSettings)
 
 
-def check(seed: int, threads: int | None) -> None:
+METRICS = ("valid", "test", "train", "parameters", "epochs", "best_epoch")  # of result.json, for sweepers
+
+
+def check(seed: int, threads: int | None, metric: str) -> None:
     """What a type cannot say.
 
     Raises:
-        ValueError: for a seed outside [0, 2**32), or threads below 1.
+        ValueError: for a seed outside [0, 2**32), threads below 1, or a metric that a result has not.
     """
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {list(METRICS)}, got {metric!r}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must lie in [0, 2**32), got {seed}")
     if threads is not None and threads < 1:

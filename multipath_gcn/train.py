@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from multipath_gcn.errors import sentence
+from multipath_gcn.failure import forget_failure, record_failure
 from multipath_gcn.files import write_atomically
 from multipath_gcn.fit import Progress, fit
 from multipath_gcn.machine import describe
@@ -39,18 +41,21 @@ _THREADS = torch.get_num_threads()  # what `threads: null` means, whatever an ea
 @hydra.main(version_base="1.3", config_path="pkg://multipath_gcn.conf", config_name="train")
 def main(cfg: DictConfig) -> float:
     hydra_config = HydraConfig.get()
-    check(cfg.seed, cfg.threads)
+    check(cfg.seed, cfg.threads, cfg.metric)
     directory = Path(hydra_config.runtime.output_dir)
     claim(directory, cfg)
+    forget_failure(directory)
     result = read_result(directory)
     if result is None:
         choices = hydra_config.runtime.choices
         model = f"{name_of(cfg.run)} {choices.prune}" if choices.task == "prune" else choices.model
-        result = train(cfg, directory, {"model": model, "config": config_id(cfg)})
+        try:
+            result = train(cfg, directory, {"model": model, "config": config_id(cfg)})
+        except Exception as error:
+            record_failure(directory, sentence(error))
+            raise
     else:
         log.info("complete already: %s", directory)
-    if cfg.metric not in result:
-        raise ValueError(f"metric must be a key of result.json, one of {sorted(result)}, got {cfg.metric!r}")
     return result[cfg.metric]
 
 

@@ -17,11 +17,13 @@ LEAVES = {
     "checkpoint",
     "run_directory",
     "settings",
+    "errors",
+    "failure",
     "_build_info",
 }  # small modules that know no network
 ALLOWED = {
     "data": {"files"},
-    "report": {"files"},
+    "report": {"files", "failure"},
     "fit": {"files", "machine", "checkpoint"},
     "checkpoint": {"files"},
     "run_directory": {"files"},
@@ -31,7 +33,10 @@ ALLOWED = {
     "progress": set(),
     "train": {*ORDER, *FREE, *LEAVES, "trained"},
     "trained": {"prune"},  # what is instantiated is named by a configuration
-    "cli": {"train"},
+    "errors": set(),
+    "failure": {"files"},
+    "sweep": {"failure"},
+    "cli": {"train", "sweep", "errors"},
     "__main__": {"cli"},
     "__init__": {"_build_info"},
     "_build_info": {"_kernels"},  # the compiled one

@@ -9,7 +9,9 @@ import app
 import pytest
 import torch
 
+from multipath_gcn.failure import read_failure
 from multipath_gcn.nn import MultiPathGCN
+from multipath_gcn.settings import METRICS
 
 
 def test_a_run_directory_holds_everything(monkeypatch, tmp_path):
@@ -43,9 +45,28 @@ def test_a_complete_run_is_not_repeated(monkeypatch, tmp_path):
 
 
 def test_sweep_returns_the_metric_asked_for(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match=r"metric must be a key of result.json, one of \[.*'valid'\], got 'accuracy'"):
+    with pytest.raises(ValueError, match=r"metric must be one of \['valid', .*\], got 'accuracy'"):
         app.run(monkeypatch, tmp_path, *app.QUICK, "metric=accuracy")
-    assert len(app.results(tmp_path)) == 1
+    assert not app.results(tmp_path)
+
+
+def test_every_metric_is_a_number_of_a_result(monkeypatch, tmp_path):
+    (result,) = app.run(monkeypatch, tmp_path, *app.QUICK)
+    assert all(isinstance(result[name], int | float) for name in METRICS)
+
+
+def test_what_ended_a_run_is_kept_until_its_next_start(monkeypatch, tmp_path):
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError):
+        broken.setattr("multipath_gcn.train.fit", _out_of_memory)
+        app.run(monkeypatch, tmp_path, *app.QUICK)
+    (directory,) = (path.parent for path in tmp_path.rglob("failure.json"))
+    assert read_failure(directory) == "not enough memory"
+    app.run(monkeypatch, tmp_path, *app.QUICK)
+    assert read_failure(directory) is None and len(app.results(tmp_path)) == 1
+
+
+def _out_of_memory(*_, **__):
+    raise RuntimeError("not enough\nmemory")
 
 
 def test_mixed_precision_and_double(monkeypatch, tmp_path):

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from multipath_gcn.failure import read_failure
+
 from .files import read_curve, read_result
 
 COSTS = ("macs", "parameters", "latency")
@@ -47,7 +49,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something a reader of the report must know about: `kind` is incomplete, corrupt, duplicate or no curve."""
+    """Something a reader of the report must know about. Kinds: failed, incomplete, corrupt, duplicate, no curve."""
 
     kind: str
     path: Path
@@ -100,6 +102,9 @@ def _read_run(path: Path) -> tuple[Run | None, Problem | None]:
     try:
         fields = read_result(path / "result.json")
     except FileNotFoundError:
+        reason = read_failure(path)
+        if reason is not None:
+            return None, Problem("failed", path, reason + _progress(path))
         return None, Problem("incomplete", path, "no result.json" + _progress(path))
     except (ValueError, OSError) as error:
         return None, Problem("corrupt", path, str(error))

@@ -17,6 +17,7 @@ PAPER = "paper protocol: "
 # Wider than any table: rich shrinks a table to its content, and must not shrink it to a guessed terminal.
 UNLIMITED = 10_000
 KINDS = {
+    "failed": "Failed runs, not in the table",
     "incomplete": "Incomplete runs, not in the table",
     "corrupt": "Corrupt runs, not in the table",
     "duplicate": "Duplicate runs, counted once",

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from multipath_gcn.failure import record_failure
 from multipath_gcn.report import read_runs
 
 
@@ -124,3 +125,14 @@ def test_synthetic_is_part_of_the_data_name(runs, write_run):
     write_run("b", data="synthetic_arxiv", synthetic=True)
     write_run("c", data="arxiv")
     assert [run.data for run in read_runs([runs])[0]] == ["arxiv (synthetic)", "synthetic_arxiv", "arxiv"]
+
+
+def test_failed_run_says_what_ended_it(runs, write_run):
+    folder = write_run("a")
+    (folder / "result.json").unlink()
+    record_failure(folder, "loss must be finite,\ngot nan")
+    found, [problem] = read_runs([runs])
+    assert not found
+    assert (problem.kind, problem.reason) == ("failed", "loss must be finite, got nan; history.csv ends at epoch 3")
+    (folder / "failure.json").write_text("[")
+    assert "failure.json cannot be read" in read_runs([runs])[1][0].reason

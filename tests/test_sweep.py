@@ -1,0 +1,50 @@
+"""What a sweep must not contain, and what is told of runs that fail in one."""
+
+import sys
+
+import app
+import pytest
+
+from multipath_gcn import cli
+from multipath_gcn.sweep import check_choices
+
+
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("seed=0,1,0,2,2", "seed must have every value once, got 0, 2 twice in seed=0,1,0,2,2"),
+        ("model=gcn,gcn", "model must have every value once, got gcn twice"),
+        ("seed=range(5,5)", r"seed must have at least one value, got none from seed=range\(5,5\)"),
+    ],
+)
+def test_a_list_of_values_that_says_too_little_or_too_much(override, rule):
+    with pytest.raises(ValueError, match=rule):
+        check_choices(["data=digits", override])
+
+
+def test_lists_ranges_and_single_values_pass():
+    check_choices(["data=digits", "seed=range(0,10)", "model=gcn,gcn2", "model.paths=[[8,8]],[[8],[8]]", "~logger"])
+
+
+@pytest.mark.parametrize("launcher", [(), ("launcher=joblib",)])
+def test_a_run_that_fails_takes_no_other_with_it_and_is_listed(monkeypatch, capfd, tmp_path, launcher):
+    if launcher:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    sweep = ["-m", "seed=0,1", "model.paths=[[3],[4]],[[8,8]]", *app.QUICK, *launcher, f"runs={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["multipath-gcn", *sweep])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    error = capfd.readouterr().err
+    assert stop.value.code == 1 and len(app.results(tmp_path)) == 2
+    assert "2 runs of the sweep have failed, the others are kept:" in error
+    assert error.count(": paths must end in equal widths") >= 2 and "seed0: " in error and "seed1: " in error
+
+
+def test_nothing_starts_where_a_choice_is_wrong(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["multipath-gcn", "-m", "seed=3,3", *app.QUICK, f"runs={tmp_path / 'runs'}"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "seed must have every value once, got 3 twice" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
