@@ -23,6 +23,7 @@ from multipath_gcn.errors import sentence
 from multipath_gcn.failure import forget_failure, record_failure
 from multipath_gcn.files import write_atomically
 from multipath_gcn.fit import Progress, fit
+from multipath_gcn.lock import held
 from multipath_gcn.machine import describe
 from multipath_gcn.models import count_parameters
 from multipath_gcn.progress import training_progress
@@ -43,19 +44,20 @@ def main(cfg: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     check(cfg.seed, cfg.threads, cfg.metric)
     directory = Path(hydra_config.runtime.output_dir)
-    claim(directory, cfg)
-    forget_failure(directory)
-    result = read_result(directory)
-    if result is None:
-        choices = hydra_config.runtime.choices
-        model = f"{name_of(cfg.run)} {choices.prune}" if choices.task == "prune" else choices.model
-        try:
-            result = train(cfg, directory, {"model": model, "config": config_id(cfg)})
-        except Exception as error:
-            record_failure(directory, sentence(error))
-            raise
-    else:
-        log.info("complete already: %s", directory)
+    with held(directory):
+        claim(directory, cfg)
+        forget_failure(directory)
+        result = read_result(directory)
+        if result is None:
+            choices = hydra_config.runtime.choices
+            model = f"{name_of(cfg.run)} {choices.prune}" if choices.task == "prune" else choices.model
+            try:
+                result = train(cfg, directory, {"model": model, "config": config_id(cfg)})
+            except Exception as error:
+                record_failure(directory, sentence(error))
+                raise
+        else:
+            log.info("complete already: %s", directory)
     return result[cfg.metric]
 
 

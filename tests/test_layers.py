@@ -19,11 +19,12 @@ LEAVES = {
     "settings",
     "errors",
     "failure",
+    "lock",
     "_build_info",
 }  # small modules that know no network
 ALLOWED = {
     "data": {"files"},
-    "report": {"files", "failure"},
+    "report": {"files", "failure", "lock"},
     "fit": {"files", "machine", "checkpoint"},
     "checkpoint": {"files"},
     "run_directory": {"files"},
@@ -35,6 +36,7 @@ ALLOWED = {
     "trained": {"prune"},  # what is instantiated is named by a configuration
     "errors": set(),
     "failure": {"files"},
+    "lock": set(),
     "sweep": {"failure"},
     "cli": {"train", "sweep", "errors"},
     "__main__": {"cli"},

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import plots, text
+from . import text
 from .compare import add_differences
 from .runs import read_runs
 from .table import summarise
-from .trade_off import plot_pruning, pruning_markdown, pruning_table
+from .watch import watch
+from .write import write
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="add paired differences to this model, on the same data and label; may be repeated",
     )
+    parser.add_argument("--watch", action="store_true", help="show what the runs are doing, until none is at work")
     return parser
 
 
@@ -55,6 +57,8 @@ def _report(args: argparse.Namespace, console: Console) -> int:
     for folder in args.folders:
         if not folder.is_dir():
             raise ValueError(f"DIR ({folder}) must be an existing folder")
+    if args.watch:
+        watch(args.folders, console)
     runs, problems = read_runs(args.folders)
     if not runs:
         text.show_problems(console, problems)
@@ -66,17 +70,7 @@ def _report(args: argparse.Namespace, console: Console) -> int:
 
     out = args.out or args.folders[0] / "report"
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        table.to_csv(out / "report.csv", index=False)
-        plots.curves(table, runs, out / "curves.png")
-        plots.parameters(table, out / "parameters.png")
-        content = text.markdown(table, problems, ["curves.png", "parameters.png"])
-        pruned = pruning_table(runs)
-        if not pruned.empty:
-            pruned.to_csv(out / "pruning.csv", index=False)
-            pictures = plot_pruning(pruned, out)
-            content += f"\n{pruning_markdown(pruned)}\n" + "".join(f"![pruning]({name})\n" for name in pictures)
-        (out / "report.md").write_text(content, encoding="utf-8", errors="backslashreplace")
+        write(table, runs, problems, out)
     except OSError as error:
         raise ValueError(f"--out ({out}) must be a writable folder: {error.strerror or error}") from error
     text.show_table(console, table)

@@ -43,6 +43,7 @@ FIELDS: dict[str, Rule] = {
     "paper.test": SCORE,
     "paper.epoch": COUNT,
     "parameters": SEED,
+    "timing.seconds": NUMBER,
     "timing.seconds_per_epoch": NUMBER,
     "memory.peak_mib": NUMBER,
     "host.hardware": TEXT,

@@ -1,4 +1,4 @@
-"""Two figures with one panel per data set: validation score over epochs, and test score over parameters."""
+"""Figures with one panel per data set: validation score over epochs, test score over parameters or training time."""
 
 import math
 from collections.abc import Sequence
@@ -24,8 +24,11 @@ MOST_CURVES = 10
 _SHORT_NAME = 12  # letters of which two columns of a legend have room beside the number of seeds
 
 
-def curves(table: pd.DataFrame, runs: Sequence[Run], path: Path) -> None:
-    """Mean validation score and ± 1 deviation over seeds, dotted and without band once a seed has stopped."""
+def curves(table: pd.DataFrame, runs: Sequence[Run], *paths: Path) -> None:
+    """Mean validation score and ± 1 deviation over seeds, dotted and without band once a seed has stopped.
+
+    The same figure goes to every path.
+    """
     by_row: dict[tuple, list[tuple[float, ...]]] = {}
     for run in runs:
         if run.curve is not None:
@@ -49,7 +52,8 @@ def curves(table: pd.DataFrame, runs: Sequence[Run], path: Path) -> None:
         title = f"{hidden} of {len(rows)} rows without a curve here" if hidden else None
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": columns}
         ax.legend(**below, fontsize=8, frameon=False, title=title, title_fontsize=8, handlelength=2.8)
-    figure.savefig(path)
+    for path in paths:
+        figure.savefig(path)
 
 
 def _draw_curve(ax: Axes, row, curves: list[tuple[float, ...]], alpha: float) -> tuple[float, float]:
@@ -72,34 +76,44 @@ def _draw_curve(ax: Axes, row, curves: list[tuple[float, ...]], alpha: float) ->
     return low[longest // 10 :].min(), high.max()
 
 
-def parameters(table: pd.DataFrame, path: Path) -> None:
+def parameters(table: pd.DataFrame, *paths: Path) -> None:
     """Test score at the best validation epoch over parameters, ± 1 deviation over seeds."""
+    _scores(table, "parameters", "parameters", *paths)
+
+
+def seconds(table: pd.DataFrame, *paths: Path) -> None:
+    """The same over the seconds of a whole training, evaluation included: the median over seeds."""
+    _scores(table, "seconds", "seconds of training", *paths)
+
+
+def _scores(table: pd.DataFrame, by: str, title: str, *paths: Path) -> None:
     note = "Error bars: ± 1 deviation over seeds. Models of equal size stand side by side."
     figure, panels = _panels(table, note)
     points = []
     for ax, rows in panels:
-        shifts = _side_by_side(rows["parameters"])
+        shifts = _side_by_side(rows[by])
         deviations = rows["test_std"].fillna(0.0)
         for row, shift in zip(rows.itertuples(), shifts, strict=True):
             colour, marker, _ = row.style
             move = ax.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans)
             deviation = None if math.isnan(row.test_std) else row.test_std
             style = {"color": colour, "marker": marker, "markersize": 6, "capsize": 2.5, "linewidth": 1.2}
-            ax.errorbar(row.parameters, row.test_mean, deviation, transform=move, **style)
+            ax.errorbar(getattr(row, by), row.test_mean, deviation, transform=move, **style)
         low, high = rows["test_mean"] - deviations, rows["test_mean"] + deviations
         margin = 0.15 * (high.max() - low.min()) or 1.0
         ax.set_ylim(low.min() - margin, high.max() + margin)
-        _parameter_axis(ax, rows["parameters"].min(), rows["parameters"].max())
-        ax.set(xlabel="parameters", ylabel=f"test {metric_name(rows['metric'].iloc[0])} (%)")
-        points.append(list(zip(rows["parameters"], rows["test_mean"], deviations, shifts, strict=True)))
+        _axis(ax, rows[by].min(), rows[by].max())
+        ax.set(xlabel=title, ylabel=f"test {metric_name(rows['metric'].iloc[0])} (%)")
+        points.append(list(zip(rows[by], rows["test_mean"], deviations, shifts, strict=True)))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for (ax, rows), places in zip(panels, points, strict=True):
         place_labels(ax, places, rows["name"].tolist())
-    figure.savefig(path)
+    for path in paths:
+        figure.savefig(path)
 
 
-def _parameter_axis(ax: Axes, low: int, high: int) -> None:
+def _axis(ax: Axes, low: float, high: float) -> None:
     if low > 0 and high > 5 * low:
         room = (high / low) ** 0.25
         ax.set_xscale("log")
@@ -107,14 +121,14 @@ def _parameter_axis(ax: Axes, low: int, high: int) -> None:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_minor_locator(NullLocator())
     else:
-        room = max(0.25 * (high - low), 0.15 * high, 1)
+        room = max(0.25 * (high - low), 0.15 * high) or 1.0
         ax.set_xlim(low - room, high + room)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
 
 
 def _side_by_side(counts: Sequence[int], step: float = 10.0) -> list[float]:
-    """Shifts in points that part models whose parameter counts differ by less than 1 %."""
+    """Shifts in points that part models which differ by less than 1 %."""
     order = sorted(range(len(counts)), key=lambda i: counts.iloc[i])
     clusters: list[list[int]] = []
     for index in order:

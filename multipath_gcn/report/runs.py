@@ -40,6 +40,7 @@ class Run:
     paper_test: float
     paper_epoch: int
     parameters: int
+    seconds: float
     seconds_per_epoch: float
     peak_mib: float
     hardware: str
@@ -60,7 +61,7 @@ def read_runs(folders: Sequence[str | os.PathLike]) -> tuple[list[Run], list[Pro
     """All complete runs below the folders, each (data, model, config, seed) once, and everything that is wrong."""
     runs: dict[tuple, Run] = {}
     problems: list[Problem] = []
-    for path in _run_folders(folders, problems):
+    for path in run_folders(folders, problems):
         run, wrong = _read_run(path)
         key = None if run is None else (run.data, run.model, run.config, run.seed)
         if key in runs:
@@ -73,7 +74,7 @@ def read_runs(folders: Sequence[str | os.PathLike]) -> tuple[list[Run], list[Pro
     return list(runs.values()), problems
 
 
-def _run_folders(folders: Sequence[str | os.PathLike], problems: list[Problem]) -> Iterator[Path]:
+def run_folders(folders: Sequence[str | os.PathLike], problems: list[Problem]) -> Iterator[Path]:
     def unlistable(error: OSError) -> None:
         problems.append(Problem("corrupt", Path(error.filename), f"folder cannot be listed: {error.strerror}"))
 

@@ -38,6 +38,7 @@ def summarise(runs: Sequence[Run], protocol: str = "ogb") -> pd.DataFrame:
         "valid_mean": ("valid", "mean"),
         "valid_std": ("valid", "std"),
         "best_epoch": ("best_epoch", "median"),
+        "seconds": ("seconds", "median"),
         "seconds_per_epoch": ("seconds_per_epoch", "median"),
         "peak_mib": ("peak_mib", "max"),
         "hardware": ("hardware", lambda names: " / ".join(sorted(set(names)))),

@@ -12,7 +12,7 @@ from rich.text import Text
 from .runs import Problem
 from .table import names
 
-WORDS = {"data", "model", "label", "config", "metric", "hardware"}
+WORDS = {"data", "model", "label", "config", "metric", "hardware", "method", "source"}
 PAPER = "paper protocol: "
 # Wider than any table: rich shrinks a table to its content, and must not shrink it to a guessed terminal.
 UNLIMITED = 10_000
@@ -85,14 +85,18 @@ def notes(table: pd.DataFrame) -> list[str]:
 
 def markdown(table: pd.DataFrame, problems: Sequence[Problem], plots: Sequence[str]) -> str:
     """The whole report: table, notes, plots, problems."""
-    columns = cells(table)
-    rule = ["---" if name in WORDS else "---:" for name in columns]
-    rows = [list(columns), rule, *zip(*columns.values(), strict=True)]
-    parts = ["# Report", "\n".join("| " + " | ".join(map(escape, row)) + " |" for row in rows)]
+    parts = ["# Report", grid(cells(table))]
     parts += [" ".join(notes(table)), *(f"![{name.removesuffix('.png')}]({name})" for name in plots)]
     for title, listed in _by_kind(problems):
         parts += [f"## {title}", "\n".join(f"- `{p.path}`: {escape(p.reason)}" for p in listed)]
     return "\n\n".join(parts) + "\n"
+
+
+def grid(columns: dict[str, list[str]]) -> str:
+    """A Markdown table."""
+    rule = ["---" if name in WORDS else "---:" for name in columns]
+    rows = [list(columns), rule, *zip(*columns.values(), strict=True)]
+    return "\n".join("| " + " | ".join(map(escape, row)) + " |" for row in rows)
 
 
 def escape(cell: str) -> str:

@@ -24,7 +24,9 @@ def test_files_and_output(compared, capsys):
     assert main([str(compared)]) == 0
     out = capsys.readouterr().out
     report = compared / "report"
-    assert {path.name for path in report.iterdir()} == {"report.csv", "report.md", "curves.png", "parameters.png"}
+    pictures = {"curves.png", "parameters.png", "seconds.png"}
+    tables = {"report.csv", "report.md", "report.html", "leaderboard.csv", "leaderboard.md", "leaderboard.tex"}
+    assert {path.name for path in report.iterdir()} == pictures | tables
     assert out.rstrip().endswith(f"Report: {report / 'report.md'}")
     assert out.index("83.00 ± 1.00") < out.index("81.00 ± 1.00")
     assert "hardware: Some CPU, 2 threads" in out
