@@ -26,9 +26,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print a traceback of its own and end the process
     sweep.forget()
     try:
-        arguments = get_args_parser().parse_args()
-        if arguments.multirun:
-            sweep.check_choices(arguments.overrides)
+        sweep.check_choices(get_args_parser().parse_args().overrides)
         run()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

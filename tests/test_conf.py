@@ -15,6 +15,7 @@ PLUGIN = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",
     "submitit_local": "hydra_plugins.hydra_submitit_launcher",
     "submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
+    "ray": "hydra_plugins.hydra_ray_launcher",
     "optuna": "hydra_plugins.hydra_optuna_sweeper",
 }
 

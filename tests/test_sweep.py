@@ -6,6 +6,8 @@ import app
 import pytest
 
 from multipath_gcn import cli
+from multipath_gcn.failure import read_failure
+from multipath_gcn.lock import held
 from multipath_gcn.sweep import check_choices
 
 
@@ -48,3 +50,25 @@ def test_nothing_starts_where_a_choice_is_wrong(monkeypatch, capsys, tmp_path):
         cli.main()
     assert "seed must have every value once, got 3 twice" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "overrides", "count"),
+    [
+        ("paper_table", ["seed=0,1", "data=digits,synthetic"], 2 * 2 * 3),
+        ("windows/sliding", ["seed=0", "data=digits", "model.groups=2,4"], 2 * 3),
+    ],
+)
+def test_a_table_is_one_command(monkeypatch, tmp_path, experiment, overrides, count):
+    monkeypatch.setenv("MULTIPATH_GCN_CACHE", str(tmp_path / "cache"))
+    results = app.run(monkeypatch, tmp_path / "runs", f"experiment={experiment}", "fit.epochs=1", *overrides)
+    assert len(results) == count
+
+
+def test_two_sweeps_in_one_folder_do_every_run_once(monkeypatch, tmp_path):
+    folder = app.run(monkeypatch, tmp_path, *app.QUICK) and next(tmp_path.rglob("result.json")).parent
+    (folder / "result.json").unlink()
+    with held(folder), pytest.raises(ValueError, match="hydra.run.dir must not be in use"):
+        app.run(monkeypatch, tmp_path, *app.QUICK)
+    assert read_failure(folder) is None  # it is not ours to write there
+    assert len(app.run(monkeypatch, tmp_path, *app.QUICK)) == 1
