@@ -1,7 +1,7 @@
 """Statistics over seeds. Scores are in percent from here on."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 
 import pandas as pd
 
@@ -14,7 +14,8 @@ KEY = ["data", "model", "label", "config", "metric"]
 
 def per_seed(runs: Sequence[Run]) -> pd.DataFrame:
     """One line per run."""
-    frame = pd.DataFrame([asdict(run) for run in runs]).drop(columns=["path", "curve", "pruning"])
+    names = [field.name for field in fields(Run) if field.name not in ("path", "curve", "pruning")]
+    frame = pd.DataFrame([{name: getattr(run, name) for name in names} for run in runs])
     scores = ["valid", "test", "paper_test"]
     frame[scores] = 100.0 * frame[scores].astype(float)
     return frame
