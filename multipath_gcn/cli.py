@@ -35,8 +35,11 @@ def main() -> None:
         failed = sweep.failures()
         if failed:
             print(f"multipath-gcn: {len(failed)} runs of the sweep have failed, the others are kept:", file=sys.stderr)
-        for line in [f"  {path}: {reason}" for path, reason in failed] or [f"multipath-gcn: {sentence(error)}"]:
-            print(line, file=sys.stderr)
+        for path, reason in failed:
+            print(f"  {path}: {reason}", file=sys.stderr)
+        told = sentence(error)
+        if " ".join(told.split()) not in {reason for _, reason in failed}:  # such as a folder that is in use
+            print(f"multipath-gcn: {told}", file=sys.stderr)
         print("HYDRA_FULL_ERROR=1 shows where.", file=sys.stderr)
         sys.exit(1)
     finally:

@@ -72,12 +72,12 @@ def draw(found: Status) -> Group:
     return Group(Text(counts), *([table] if table.row_count else []), Text(f"best: {found.best}" if found.best else ""))
 
 
-def watch(folders: Sequence[Path], console: Console, every: float = 2.0, until_idle: bool = True) -> None:
+def watch(folders: Sequence[Path], console: Console, every: float = 2.0) -> None:
     """Draws the status until no run is at work, or until Ctrl-C."""
     with Live(console=console, auto_refresh=False) as live:
         while True:
             found = status(folders)
             live.update(draw(found), refresh=True)
-            if until_idle and not found.counts["running"]:
+            if not found.counts["running"]:
                 return
             time.sleep(every)
