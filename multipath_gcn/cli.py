@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
@@ -28,19 +29,28 @@ def main() -> None:
     try:
         sweep.check_choices(get_args_parser().parse_args().overrides)
         run()
+        if _told_failures(sweep.failures()):  # of a search, which bears some
+            sys.exit(1)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (HydraException, OmegaConfBaseException, *_USER_ERRORS) as error:
-        failed = sweep.failures()
-        if failed:
-            print(f"multipath-gcn: {len(failed)} runs of the sweep have failed, the others are kept:", file=sys.stderr)
-        for path, reason in failed:
-            print(f"  {path}: {reason}", file=sys.stderr)
+        reasons = _told_failures(sweep.failures())
         told = sentence(error)
-        if " ".join(told.split()) not in {reason for _, reason in failed}:  # such as a folder that is in use
+        if " ".join(told.split()) not in reasons:  # such as a folder that is in use
             print(f"multipath-gcn: {told}", file=sys.stderr)
         print("HYDRA_FULL_ERROR=1 shows where.", file=sys.stderr)
         sys.exit(1)
     finally:
+        sweep.forget()
         del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _told_failures(failed: list[tuple[Path, str]]) -> set[str]:
+    """Prints them; the reasons that were told."""
+    sweep.forget()  # the live picture of the sweep ends first
+    if failed:
+        print(f"multipath-gcn: {len(failed)} runs of the sweep have failed, the others are kept:", file=sys.stderr)
+    for path, reason in failed:
+        print(f"  {path}: {reason}", file=sys.stderr)
+    return {reason for _, reason in failed}

@@ -72,8 +72,9 @@ def fit(
     """Trains to the end, from the checkpoint in ``directory`` if there is one.
 
     The best epoch is the one with the highest validation score, of equals the one with the lowest validation loss, of
-    these the first. Restarted at the same thread count,
-    a killed run ends in the same numbers as an undisturbed one: epochs since the last checkpoint are simply repeated.
+    these the first. Restarted at the same thread count, a killed run ends in the same numbers as an undisturbed one:
+    epochs since the last checkpoint are simply repeated. Where several processes train, each calls this; the first one
+    writes.
 
     Args:
         task: what is trained.
@@ -138,6 +139,12 @@ def fit(
             scheduler.step()
         on_step(epoch, step)
 
+    def save() -> None:
+        progress.peak_mib = memory.peak_mib()
+        if fabric.is_global_zero:  # what processes that train together differ in is not kept
+            checkpoint.save(vars(progress))
+            _write_history(progress.history, directory)
+
     saved_at = time.perf_counter()
     while progress.epoch < epochs and not (patience and progress.epochs_since_best() >= patience):
         row = _one_epoch(task, model, judged, optimizer, fabric, progress.epoch + 1, after_step)
@@ -151,9 +158,9 @@ def fit(
         fabric.log_dict(row, step=progress.epoch)
         on_epoch(row)
         if time.perf_counter() - saved_at >= checkpoint_seconds:
-            _save(checkpoint, progress, memory, directory)
+            save()
             saved_at = time.perf_counter()
-    _save(checkpoint, progress, memory, directory)
+    save()
     return progress
 
 
@@ -174,7 +181,7 @@ def _one_epoch(
         optimizer.step()
         after_step(epoch, step)
         losses.append(loss.detach())
-    loss = torch.stack(losses).mean().item()
+    loss = fabric.all_reduce(torch.stack(losses).mean()).item()  # of several processes, the mean
     if not math.isfinite(loss):
         raise FloatingPointError(f"loss must be finite, got {loss} in epoch {epoch}; try a smaller lr")
     row: dict[str, Any] = {"epoch": epoch, "loss": loss, "lr": lr} | task.evaluate(judged)
@@ -204,8 +211,6 @@ def _merit(row: Row) -> tuple[float, float]:
     return row["valid"], -row["valid_loss"]
 
 
-def _save(checkpoint: Checkpoint, progress: Progress, memory: PeakMemory, directory: Path) -> None:
-    progress.peak_mib = memory.peak_mib()
-    checkpoint.save(vars(progress))
-    lines = [",".join(progress.history[0]), *(",".join(map(str, row.values())) for row in progress.history)]
+def _write_history(history: list[Row], directory: Path) -> None:
+    lines = [",".join(history[0]), *(",".join(map(str, row.values())) for row in history)]
     write_atomically(directory / "history.csv", lambda file: file.write(("\n".join(lines) + "\n").encode()))

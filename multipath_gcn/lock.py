@@ -1,6 +1,7 @@
 """One process at a time in a run directory: a lock that the system takes back when its holder ends, however it ends."""
 
 import fcntl
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -28,6 +29,14 @@ def held(directory: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def begun_at(directory: Path) -> float:
+    """When a process last took hold of it, in seconds since the epoch; minus infinity for never."""
+    try:
+        return (directory / NAME).stat().st_mtime
+    except FileNotFoundError:
+        return -math.inf
 
 
 def is_held(directory: Path) -> bool:

@@ -36,6 +36,13 @@ class PeakMemory:
         return max(now, self.floor)
 
 
+def resident_mib() -> float:
+    """What the process has in memory now."""
+    if _STATUS.exists():
+        return next(int(line.split()[1]) for line in _STATUS.open() if line.startswith("VmRSS")) / 2**10
+    return PeakMemory(torch.device("cpu")).peak_mib()  # elsewhere the most it ever had
+
+
 def describe(device: torch.device) -> dict[str, str | int]:
     """Device, hardware in words, threads and versions, as reports print them."""
     threads = torch.get_num_threads()

@@ -16,7 +16,9 @@ QUIET = 300.0  # seconds after which a line says that a long epoch goes on
 
 
 @contextmanager
-def training_progress(title: str, epochs: int, steps: int = 1, lines: int = 2) -> Iterator[tuple[OnEpoch, OnStep]]:
+def training_progress(
+    title: str, epochs: int, steps: int = 1, lines: int = 2, shown: bool = True
+) -> Iterator[tuple[OnEpoch, OnStep]]:
     """Gives a function to call with the row of every epoch, and one to call after every step.
 
     Args:
@@ -24,7 +26,11 @@ def training_progress(title: str, epochs: int, steps: int = 1, lines: int = 2) -
         epochs: how many epochs there are at most.
         steps: how many steps an epoch has.
         lines: where there is no terminal, how many lines a full run writes, beside those of long epochs.
+        shown: whether this process is the one that tells.
     """
+    if not shown:
+        yield lambda row: None, lambda epoch, step: None
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _written(title, max(1, epochs // lines), steps)

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -23,15 +24,17 @@ from multipath_gcn.errors import sentence
 from multipath_gcn.failure import forget_failure, record_failure
 from multipath_gcn.files import write_atomically
 from multipath_gcn.fit import Progress, fit
+from multipath_gcn.live import is_shown, leave_the_terminal
 from multipath_gcn.lock import held
 from multipath_gcn.machine import describe
 from multipath_gcn.models import count_parameters
+from multipath_gcn.processes import join, make_fabric
 from multipath_gcn.progress import training_progress
 from multipath_gcn.prune import Train
 from multipath_gcn.report import layer_table, plot_channels, plot_run
 from multipath_gcn.run_directory import claim, config_id, read_result
 from multipath_gcn.settings import check
-from multipath_gcn.tasks import Penalised, PruneTask
+from multipath_gcn.tasks import ClusterTask, Penalised, PruneTask
 from multipath_gcn.trained import name_of
 
 OmegaConf.register_new_resolver("config_id", lambda *, _root_: config_id(_root_), replace=True)
@@ -44,9 +47,13 @@ def main(cfg: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     check(cfg.seed, cfg.threads, cfg.metric)
     directory = Path(hydra_config.runtime.output_dir)
-    with held(directory):
-        claim(directory, cfg)
-        forget_failure(directory)
+    if is_shown():
+        leave_the_terminal()
+    rank, _ = join()  # of several processes, the first one owns the directory
+    with held(directory) if rank == 0 else nullcontext():
+        if rank == 0:
+            claim(directory, cfg)
+            forget_failure(directory)
         result = read_result(directory)
         if result is None:
             choices = hydra_config.runtime.choices
@@ -71,14 +78,14 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     """
     start = time.perf_counter()
     torch.set_num_threads(_THREADS if cfg.threads is None else cfg.threads)
-    fabric = Fabric(
-        accelerator=cfg.device, devices=1, precision=cfg.precision, loggers=list(instantiate(cfg.logger).values())
-    )
+    fabric = make_fabric(cfg.device, cfg.precision, list(instantiate(cfg.logger).values()))
     dataset = instantiate(cfg.data)
     seed_everything(cfg.seed, verbose=False)
     task = instantiate(cfg.task)(dataset, device=fabric.device)
     model = instantiate(cfg.model, in_channels=task.in_channels, out_channels=task.out_channels, _convert_="all")
     task.check(model)
+    if fabric.world_size > 1 and not isinstance(task, ClusterTask):
+        raise ValueError(f"task must be clusters for {fabric.world_size} processes, got {type(task).__name__}")
     if isinstance(task, PruneTask):
         model = task.prune(model.to(fabric.device), directory, stages(cfg, directory, task))
         seed_everything(cfg.seed, verbose=False)  # whether the stages were trained now or before
@@ -87,7 +94,8 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     setup_seconds = time.perf_counter() - start
 
     title = f"{dataset.name} {identity['model']} seed {cfg.seed}"
-    with training_progress(title, cfg.fit.epochs, task.steps) as (on_epoch, on_step):
+    shown = fabric.is_global_zero and not is_shown()
+    with training_progress(title, cfg.fit.epochs, task.steps, shown=shown) as (on_epoch, on_step):
         progress = fit(
             task,
             model,
@@ -129,8 +137,10 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
             "restarts": progress.restarts,
         },
         "memory": {"peak_mib": progress.peak_mib},
-        "host": describe(fabric.device),
+        "host": describe(fabric.device) | {"processes": fabric.world_size},
     }
+    if not fabric.is_global_zero:
+        return result
     if isinstance(task, PruneTask):
         layers = task.facts["layers"]
         result["pruning"] = {name: value for name, value in task.facts.items() if name != "layers"}

@@ -20,6 +20,8 @@ LEAVES = {
     "errors",
     "failure",
     "lock",
+    "processes",
+    "live",
     "_build_info",
 }  # small modules that know no network
 ALLOWED = {
@@ -37,7 +39,9 @@ ALLOWED = {
     "errors": set(),
     "failure": {"files"},
     "lock": set(),
-    "sweep": {"failure"},
+    "processes": set(),
+    "live": {"report"},
+    "sweep": {"failure", "live"},
     "cli": {"train", "sweep", "errors"},
     "__main__": {"cli"},
     "__init__": {"_build_info"},
@@ -48,7 +52,7 @@ ALLOWED = {
 }
 ALLOWED["tasks"] |= {"data"}
 ALLOWED["prune"] |= {"files"}
-ALLOWED["tasks"] |= {"files"}
+ALLOWED["tasks"] |= {"files", "machine"}
 ALLOWED["models"] |= {"kernels", "files"}  # networks are written for the kernels on arrays
 ALLOWED["ops"] |= {"_native"}
 

@@ -8,7 +8,7 @@ import pytest
 from multipath_gcn import cli
 from multipath_gcn.failure import read_failure
 from multipath_gcn.lock import held
-from multipath_gcn.sweep import check_choices
+from multipath_gcn.sweep import check_choices, expected
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,20 @@ def test_two_sweeps_in_one_folder_do_every_run_once(monkeypatch, tmp_path):
         app.run(monkeypatch, tmp_path, *app.QUICK)
     assert read_failure(folder) is None  # it is not ours to write there
     assert len(app.run(monkeypatch, tmp_path, *app.QUICK)) == 1
+
+
+def test_lists_given_to_the_sweeper_are_checked_too():
+    with pytest.raises(ValueError, match="seed must have every value once, got 1 twice"):
+        check_choices(["hydra.sweeper.params.seed='1,1'"])
+
+
+@pytest.mark.parametrize(
+    ("params", "overrides", "count"),
+    [
+        ({}, ["seed=range(0,10)", "model=gcn,gcn2", "data=cora"], 20),
+        ({"data": "cora,citeseer", "seed": "range(0,10)"}, ["seed=1,2"], 4),
+        ({}, ["model.paths=[[8,8]],[[8],[8]]"], 2),
+    ],
+)
+def test_how_many_runs_there_will_be(params, overrides, count):
+    assert expected(params, overrides) == count

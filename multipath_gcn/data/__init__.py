@@ -9,18 +9,22 @@ _HOME = {
     "Augment": "augment",
     "ImageDataset": "image_dataset",
     "ImageSplit": "image_dataset",
+    "LargeNodeDataset": "large_dataset",
     "NodeDataset": "node_dataset",
     "Normalize": "augment",
     "load_amazon": "pyg",
+    "load_binary": "ogb_binary",
     "load_coauthor": "pyg",
     "load_cora_full": "pyg",
     "load_digit_images": "digit_images",
     "load_digits": "digits",
     "load_images": "images",
     "load_ogbn": "ogbn",
+    "load_papers100m": "ogb_binary",
     "load_planetoid": "planetoid",
     "load_reddit": "pyg",
     "load_synthetic": "synthetic",
+    "partitioned": "partition",
 }
 __all__ = list(_HOME)
 
