@@ -17,7 +17,13 @@ _INCIDENTAL = ("hydra", "runs", "logger", "launcher", "search", "experiment", "m
 _INCIDENTAL_FIT = ("checkpoint_seconds",)
 _LATER = ("prune", "budget", "run")  # options that older runs had not: unset, a run is the one it was
 _LATER_ALONE = ("measure",)
-_LATER_FIT = ("ema",)
+_NOTHING = object()
+_LATER_BELOW = {  # of these values, as if it were not there
+    "fit": {"ema": None},
+    "budget": {"all": False},
+    "model": {"path_dropout": 0.0},
+    "task": {"hops": 0, "refine": None},
+}
 
 
 def config_id(cfg: DictConfig) -> str:
@@ -75,13 +81,10 @@ def _identity(cfg: DictConfig, with_seed: bool = True) -> dict[str, Any]:
     if not with_seed:
         chosen["seed"] = 0  # replaced rather than dropped: other values may refer to it
     content = OmegaConf.to_container(OmegaConf.create(chosen), resolve=True)
-    if isinstance(content.get("budget"), dict) and not content["budget"].get("all", True):
-        del content["budget"]["all"]  # older budgets had none
-    content["fit"] = {
-        key: value
-        for key, value in content["fit"].items()
-        if key not in _INCIDENTAL_FIT and not (key in _LATER_FIT and value is None)
-    }
+    content["fit"] = {key: value for key, value in content["fit"].items() if key not in _INCIDENTAL_FIT}
+    for group, defaults in _LATER_BELOW.items():
+        if isinstance(below := content.get(group), dict):
+            content[group] = {key: value for key, value in below.items() if value != defaults.get(key, _NOTHING)}
     return content
 
 

@@ -61,7 +61,10 @@ def main(cfg: DictConfig) -> float:
             try:
                 result = train(cfg, directory, {"model": model, "config": config_id(cfg)})
             except Exception as error:
-                record_failure(directory, sentence(error))
+                try:
+                    record_failure(directory, sentence(error))
+                except OSError as full:  # the disk; the error itself must be told
+                    log.warning("%s: why it failed cannot be written: %s", directory, full)
                 raise
         else:
             log.info("complete already: %s", directory)
@@ -126,6 +129,10 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         }
         | _scores(progress)
     )
+    if getattr(task, "refine", None) is not None:
+        model.load_state_dict(progress.best_weights)
+        result["before_refinement"] = {name: result[name] for name in ("train", "valid", "test")}
+        result |= task.refined(model)
     if cfg.measure:
         result["measures"] = {name: progress.best[name] for name in cfg.measure}
     seconds = [row["seconds"] for row in progress.history]

@@ -38,7 +38,8 @@ OF_A_RUN = "of_run"
 def test_data_composes_without_disk_or_network(option, monkeypatch):
     monkeypatch.setenv("MULTIPATH_GCN_DATA", "/nowhere")
     monkeypatch.setenv("MULTIPATH_GCN_CACHE", "/nowhere/either")
-    cfg = composed(f"data={option}")
+    own = ["data.folder=/nowhere", "data.num_classes=3"] if option == "binary" else []
+    cfg = composed(f"data={option}", *own)
     assert callable(get_method(cfg.data._target_))
     assert instantiate(cfg.data, _partial_=True).keywords == {k: v for k, v in cfg.data.items() if k != "_target_"}
     assert not Path("/nowhere").exists()

@@ -14,6 +14,7 @@ from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.nn.gcn_conv import GCNConv, check_features
 from multipath_gcn.nn.hooks import hooked
 from multipath_gcn.nn.inference import infer
+from multipath_gcn.nn.path_sum import LINEAR
 from multipath_gcn.nn.together import Together
 from multipath_gcn.nn.transform import TRANSFORMS, check_options, check_widths, effective_options
 from multipath_gcn.ops import combine
@@ -47,6 +48,9 @@ class MultiPathGCN(nn.Module):
             the sum weighted per node by a softmax over :math:`a^{\top} h_p` with a learned vector a.
         dropout: probability after every layer.
         input_dropout: probability on the input features.
+        path_dropout: probability q that a training pass leaves a path out, :math:`H_p b_p / (1 - q)` with
+            :math:`b_p \sim \mathrm{Bernoulli}(1 - q)`, of `"Deep Networks with Stochastic Depth"
+            <https://arxiv.org/abs/1603.09382>`_. For ``"sum"``, ``"mean"`` and ``"concat"``.
         norm: ``None``, ``"batch"`` or ``"layer"``.
         residual: adds to every layer of equal widths its input.
         act: activation by name or as callable, as PyG resolves it.
@@ -86,6 +90,7 @@ class MultiPathGCN(nn.Module):
         *,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        path_dropout: float = 0.0,
         norm: str | None = None,
         residual: bool = False,
         act: str | Callable[..., Any] | None = "relu",
@@ -105,7 +110,7 @@ class MultiPathGCN(nn.Module):
             _check_width("in_channels", in_channels)
         widths = _path_widths(((h, h, h), (h // 2, h)) if paths is None else paths)
         width = h if stem else in_channels
-        _check(in_channels, widths, stem, combine, input_dropout, readout)
+        _check(in_channels, widths, stem, combine, input_dropout, path_dropout, readout)
         transforms = {"transform": transform, "stem_transform": stem_transform or "dense"}
         _check_transforms(in_channels, h, widths, stem, **transforms, groups=groups, overlap=overlap)
         last = [path[-1] if path else width for path in widths]
@@ -115,7 +120,7 @@ class MultiPathGCN(nn.Module):
         self.in_channels, self.hidden_channels, self.out_channels = in_channels, h, out_channels
         self.width_of_paths_input = width
         self.path_widths, self.combine, self.input_dropout = widths, combine, input_dropout
-        self.recompute = recompute
+        self.path_dropout, self.recompute = path_dropout, recompute
         options = dict(dropout=dropout, norm=norm, residual=residual, act=act, aggr=aggr)
         stem_options, path_options = (
             options | effective_options(transforms[name], groups, overlap) for name in ("stem_transform", "transform")
@@ -147,7 +152,10 @@ class MultiPathGCN(nn.Module):
         x = dropout(x, self.input_dropout, self.training)
         if is_sparse(x) and not self.stem and () in self.path_widths:
             x = x.to_dense()  # the identity path hands the features themselves to the combination
-        x = self._combined(self._path_outputs(_run(self.stem, x, graph), graph))
+        outputs = self._path_outputs(_run(self.stem, x, graph), graph)
+        if self.path_dropout and self.training:
+            outputs = [x * factor for x, factor in zip(outputs, self._kept(outputs[0]), strict=True)]
+        x = self._combined(outputs)
         return self.readout(x, graph) if isinstance(self.readout, GCNConv) else linear(graph, x, self.readout)
 
     def _path_outputs(self, x: Features, graph: Graph) -> list[Tensor]:
@@ -192,6 +200,10 @@ class MultiPathGCN(nn.Module):
         if graph.rank is not None:
             return graph.leave(infer(self, graph.inner, graph.enter(x), memory_limit))
         return infer(self, graph, x, memory_limit)
+
+    def _kept(self, like: Tensor) -> Tensor:
+        """[P], 0 for a path that is left out, else what makes up for those that are."""
+        return like.new_empty(len(self.paths)).bernoulli_(1 - self.path_dropout) / (1 - self.path_dropout)
 
     def _combined(self, outputs: list[Tensor]) -> Tensor:
         if self.combine == "concat":
@@ -257,6 +269,7 @@ def _check(
     stem: int,
     combine: str,
     input_dropout: float,
+    path_dropout: float,
     readout: str,
 ) -> None:
     if not isinstance(stem, int) or stem < 0:
@@ -265,8 +278,11 @@ def _check(
         raise ValueError(f"combine must be one of {list(_COMBINE)}, got {combine!r}")
     if readout not in _READOUT:
         raise ValueError(f"readout must be one of {list(_READOUT)}, got {readout!r}")
-    if not isinstance(input_dropout, (int, float)) or not 0.0 <= input_dropout < 1.0:
-        raise ValueError(f"input_dropout must lie in [0, 1), got {input_dropout!r}")
+    for name, value in (("input_dropout", input_dropout), ("path_dropout", path_dropout)):
+        if not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+            raise ValueError(f"{name} must lie in [0, 1), got {value!r}")
+    if path_dropout and combine not in LINEAR:
+        raise ValueError(f"path_dropout must be 0 for combine={combine!r}, got {path_dropout}")
     if in_channels == -1 and stem == 0 and () in paths:
         raise ValueError("in_channels must be known (got -1) where the identity path starts at the input (stem=0)")
 

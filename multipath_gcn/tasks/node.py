@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch_geometric.utils import to_torch_csr_tensor
 
 from multipath_gcn.data.node_dataset import NodeDataset
 from multipath_gcn.graph import Graph
 from multipath_gcn.ops import keep_product
 from multipath_gcn.ops.features import compressed, drop_rows, is_sparse
 from multipath_gcn.tasks.consistency import ConsistencyLoss
+from multipath_gcn.tasks.hops import with_hops
 from multipath_gcn.tasks.label_reuse import LabelReuse
 
 
@@ -27,6 +29,11 @@ class NodeTask:
         drop_node: probability in [0, 1) that a training pass sees a node without its features, the others scaled up.
         consistency: added over several passes of a step (see :class:`~multipath_gcn.tasks.ConsistencyLoss`);
             ``None`` for a single pass. Only for classes.
+        hops: K, 0 or more: features are :math:`[X, \hat{A} X, \dots, \hat{A}^K X]`, computed once, as in `"SIGN:
+            Scalable Inception Graph Neural Networks" <https://arxiv.org/abs/2004.11198>`_.
+        refine: what is made of the probabilities of the trained network, once: called with these [N, C], the labels
+            and ids of the training nodes and the transposed adjacency in ``torch.sparse_csr``, as PyG's
+            ``CorrectAndSmooth`` is. ``None`` for nothing. Only for classes.
         device: where the tensors live.
 
     Attributes:
@@ -34,7 +41,8 @@ class NodeTask:
         steps: training steps of an epoch, 1: all nodes are trained on at once.
 
     Raises:
-        ValueError: for ``label_reuse`` or ``drop_node`` out of range, or ``consistency`` with binary tasks.
+        ValueError: for ``label_reuse``, ``drop_node`` or ``hops`` out of range, or ``consistency`` or ``refine`` with
+            binary tasks.
     """
 
     def __init__(
@@ -44,6 +52,8 @@ class NodeTask:
         label_reuse: float | None = None,
         drop_node: float = 0.0,
         consistency: ConsistencyLoss | None = None,
+        hops: int = 0,
+        refine: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None,
         device: torch.device | str = "cpu",
     ):
         if not isinstance(dataset, NodeDataset):
@@ -51,12 +61,16 @@ class NodeTask:
             raise ValueError(f"dataset must be a NodeDataset, such as data=cora, got {kind}; images need task=image")
         if not 0.0 <= drop_node < 1.0:
             raise ValueError(f"drop_node must lie in [0, 1), got {drop_node}")
-        if consistency is not None and dataset.metric != "acc":
-            raise ValueError(f"consistency must be None for binary tasks, got {consistency}")
-        self.dataset, self.drop_node, self.consistency = dataset, drop_node, consistency
+        if not isinstance(hops, int) or hops < 0:
+            raise ValueError(f"hops must be 0 or more, got {hops!r}")
+        for name, value in (("consistency", consistency), ("refine", refine)):
+            if value is not None and dataset.metric != "acc":
+                raise ValueError(f"{name} must be None for binary tasks, got {value}")
+        self.dataset, self.drop_node, self.consistency, self.refine = dataset, drop_node, consistency, refine
         self.graph = Graph.normalized(dataset.edge_index, dataset.edge_weight, num_nodes=dataset.x.size(0)).to(device)
-        x = dataset.x if label_reuse else compressed(dataset.x)  # labels as columns are appended to dense features
-        self.x, self.y = x.to(device), dataset.y.to(device)
+        # Labels and hops are columns beside dense features.
+        x = (dataset.x if label_reuse or hops else compressed(dataset.x)).to(device)
+        self.x, self.y = with_hops(self.graph, x, hops) if hops else x, dataset.y.to(device)
         self.split = {name: nodes.to(device) for name, nodes in dataset.split.items()}
         self.loss = loss or (nn.CrossEntropyLoss() if dataset.metric == "acc" else nn.BCEWithLogitsLoss())
         self.labels = None if label_reuse is None else LabelReuse(self._targets(), self.split["train"], label_reuse)
@@ -101,6 +115,16 @@ class NodeTask:
         scores = {name: self.dataset.score(output, nodes) for name, nodes in self.split.items()}
         valid = self.split["valid"]
         return scores | {"valid_loss": self.loss(output[valid], self.y[valid]).item()}
+
+    @torch.no_grad()
+    def refined(self, model: nn.Module) -> dict[str, float]:
+        """Score of every split after ``refine``."""
+        model.eval()
+        x = self.x if self.labels is None else self._with_labels(self.split["train"])
+        train, edge_index = self.split["train"], self.dataset.edge_index.to(self.y.device)
+        adj_t = to_torch_csr_tensor(edge_index.flip(0), self.dataset.edge_weight, size=(self.x.shape[0],) * 2)
+        output = self.refine(model(x, self.graph).float().softmax(dim=1), self.y[train], train, adj_t)
+        return {name: self.dataset.score(output, nodes) for name, nodes in self.split.items()}
 
     def calibration(self, count: int, batch_size: int) -> list[tuple]:
         """What the model is called with in evaluation: the whole graph, whatever is asked for."""

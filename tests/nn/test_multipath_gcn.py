@@ -348,3 +348,26 @@ def test_a_compiled_network_computes_the_same():
     graph = Graph.normalized(graphs.SIMPLE, num_nodes=graphs.N)
     compiled = torch.compile(model, backend="aot_eager")
     torch.testing.assert_close(compiled(X, graph), model(X, graph))
+
+
+@pytest.mark.parametrize("combine", ["sum", "mean", "concat"])
+def test_a_path_is_left_out_as_often_as_asked_and_made_up_for(combine):
+    x, edge_index = torch.randn(4, 3), torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]])
+    model = MultiPathGCN(3, 4, 2, paths=((4,), (4,), ()), combine=combine, path_dropout=0.25)
+    reference = MultiPathGCN(3, 4, 2, paths=((4,), (4,), ()), combine=combine)
+    reference.load_state_dict(model.state_dict())
+    torch.testing.assert_close(model.eval()(x, edge_index), reference.eval()(x, edge_index))
+    model.train()
+    with torch.no_grad():
+        mean = torch.stack([model(x, edge_index) for _ in range(2000)]).mean(dim=0)
+    torch.testing.assert_close(mean, reference(x, edge_index).detach(), rtol=0.1, atol=0.1)
+    kept = torch.stack([model._kept(x) for _ in range(2000)])
+    torch.testing.assert_close(kept.unique(), torch.tensor([0.0, 4 / 3]))
+    assert (kept == 0).float().mean(dim=0).sub(0.25).abs().max() < 0.05
+
+
+def test_path_dropout_is_refused_where_paths_do_not_add_up():
+    with pytest.raises(ValueError, match="path_dropout must be 0 for combine='max', got 0.5"):
+        MultiPathGCN(3, 4, 2, combine="max", path_dropout=0.5)
+    with pytest.raises(ValueError, match=r"path_dropout must lie in \[0, 1\), got 1"):
+        MultiPathGCN(3, 4, 2, path_dropout=1)
