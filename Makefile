@@ -3,6 +3,8 @@
 #   make train DATA=cora    the same on another data set (any of conf/data)
 #   make train TASK=image   convolution networks on images: scanned digits, or DATA=cifar10
 #   make test               installs into .venv and runs the tests
+#   make test-ray           the tests of Ray's launcher, in an environment of its own
+#   make docs               builds the user guide into build/html
 #   make test-sparse        builds torch-scatter and torch-sparse too, minutes each, and runs the tests that need them
 # And one for the native code:
 #   make sanitize           runs the torch-free kernels under AddressSanitizer and UBSan, with every instruction set
@@ -27,7 +29,7 @@ endif
 NATIVE := $(wildcard csrc/*.* csrc/*/*.*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: train test test-sparse sanitize clean
+.PHONY: train test test-sparse test-ray docs sanitize clean
 train: .venv/installed
 	$(BIN)/multipath-gcn -m $(FIRST_LIGHT) data=$(DATA) 'seed=range(0,$(SEEDS))' runs=$(RUNS)
 	$(BIN)/multipath-gcn-report $(RUNS)/$(DATA)
@@ -40,6 +42,17 @@ SPARSE_TESTS := tests/ops/test_scattered.py tests/graph tests/nn/test_sparse_ten
 
 test-sparse: .venv/installed-sparse
 	$(BIN)/python -m pytest $(SPARSE_TESTS)
+
+# Ray's launcher wants an older cloudpickle than joblib: beside .venv, whose packages it sees, not in it.
+test-ray: .venv/installed-ray
+	.venv-ray/bin/python -m pytest tests/test_sweep.py -k ray
+
+.venv/installed-ray: .venv/installed-test
+	$(PYTHON) -m venv .venv-ray
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')')" \
+	    > $$(.venv-ray/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth
+	.venv-ray/bin/python -m pip install -q 'cloudpickle<3' 'ray>=2.60,<3' 'hydra-ray-launcher>=1.2.2'
+	touch $@
 
 .venv/torch:
 	$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and 'Python 3.10-3.13 is needed')"
@@ -64,6 +77,11 @@ test-sparse: .venv/installed-sparse
 	    $(BIN)/python -m pip install -q --no-build-isolation torch-scatter torch-sparse
 	touch $@
 
+docs: .venv/installed
+	$(BIN)/python -m pip install -q --no-build-isolation -e '.[docs]'
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs . build/html
+	@echo build/html/docs/index.html
+
 # CXX, RUN and FLAGS make it a check of another machine too: .ci/run uses them for aarch64.
 FLAGS ?= -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 CHECK ?= build/sanitize
@@ -81,4 +99,4 @@ $(CHECK)/%.o: %.cpp $(NATIVE) $(wildcard tests/csrc/*.h)
 	$(CXX) -std=c++20 -Wall -Icsrc $(FLAGS) -c $< -o $@
 
 clean:
-	rm -rf .venv build *.egg-info multipath_gcn/*.so
+	rm -rf .venv .venv-ray build *.egg-info multipath_gcn/*.so

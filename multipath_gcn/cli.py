@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from multipath_gcn import sweep
 from multipath_gcn.errors import sentence
-from multipath_gcn.train import main as run
+from multipath_gcn.job import main as run
 
 _USER_ERRORS = (ValueError, TypeError, OSError, RuntimeError, FloatingPointError, ImportError)
 

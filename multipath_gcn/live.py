@@ -10,8 +10,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from multipath_gcn.report.watch import Watched, draw
-
 _SHOWN = "MULTIPATH_GCN_SWEEP_SHOWN"  # set for the runs of a sweep that is drawn: they leave the terminal to it
 
 
@@ -24,7 +22,7 @@ class LiveSweep:
     """
 
     def __init__(self, folder: Path, expected: int | None, every: float = 2.0):
-        self._watched = Watched([folder], since=time.time(), expected=expected)
+        self._folder, self._expected, self._since = folder, expected, time.time()
         self._every, self._ended = every, threading.Event()
         self._thread: threading.Thread | None = None
         self._console = Console(stderr=True)
@@ -43,10 +41,13 @@ class LiveSweep:
             del os.environ[_SHOWN]
 
     def _draw(self) -> None:
+        from multipath_gcn.report.watch import Watched, draw  # a second, in the thread's time
+
+        watched = Watched([self._folder], since=self._since, expected=self._expected)
         with Live(console=self._console, auto_refresh=False) as live:
             while True:
                 ended = self._ended.wait(self._every)
-                live.update(draw(self._watched.look()), refresh=True)
+                live.update(draw(watched.look()), refresh=True)
                 if ended:
                     return
 

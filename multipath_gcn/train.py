@@ -1,18 +1,15 @@
-"""The Hydra entry: compose, seed, instantiate, fit, evaluate, write ``result.json``, return the metric."""
+"""One run from its configuration to its ``result.json``: seed, instantiate, fit, evaluate."""
 
 import json
 import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import hydra
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from omegaconf import DictConfig, OmegaConf
@@ -20,55 +17,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from multipath_gcn.errors import sentence
-from multipath_gcn.failure import forget_failure, record_failure
+from multipath_gcn import __version__
+from multipath_gcn.fabric import make_fabric
 from multipath_gcn.files import write_atomically
 from multipath_gcn.fit import Progress, fit
-from multipath_gcn.live import is_shown, leave_the_terminal
-from multipath_gcn.lock import held
+from multipath_gcn.live import is_shown
 from multipath_gcn.machine import describe
 from multipath_gcn.models import count_parameters
-from multipath_gcn.processes import join, make_fabric
 from multipath_gcn.progress import training_progress
 from multipath_gcn.prune import Train
 from multipath_gcn.report import layer_table, plot_channels, plot_run
-from multipath_gcn.run_directory import claim, config_id, read_result
-from multipath_gcn.settings import check
 from multipath_gcn.tasks import ClusterTask, Penalised, PruneTask
-from multipath_gcn.trained import name_of
 
-OmegaConf.register_new_resolver("config_id", lambda *, _root_: config_id(_root_), replace=True)
 log = logging.getLogger(__name__)
 _THREADS = torch.get_num_threads()  # what `threads: null` means, whatever an earlier run of this process has set
-
-
-@hydra.main(version_base="1.3", config_path="pkg://multipath_gcn.conf", config_name="train")
-def main(cfg: DictConfig) -> float:
-    hydra_config = HydraConfig.get()
-    check(cfg.seed, cfg.threads, cfg.metric)
-    directory = Path(hydra_config.runtime.output_dir)
-    if is_shown():
-        leave_the_terminal()
-    rank, _ = join()  # of several processes, the first one owns the directory
-    with held(directory) if rank == 0 else nullcontext():
-        if rank == 0:
-            claim(directory, cfg)
-            forget_failure(directory)
-        result = read_result(directory)
-        if result is None:
-            choices = hydra_config.runtime.choices
-            model = f"{name_of(cfg.run)} {choices.prune}" if choices.task == "prune" else choices.model
-            try:
-                result = train(cfg, directory, {"model": model, "config": config_id(cfg)})
-            except Exception as error:
-                try:
-                    record_failure(directory, sentence(error))
-                except OSError as full:  # the disk; the error itself must be told
-                    log.warning("%s: why it failed cannot be written: %s", directory, full)
-                raise
-        else:
-            log.info("complete already: %s", directory)
-    return result[cfg.metric]
 
 
 def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[str, Any]:
@@ -120,6 +82,7 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         | {
             "data": dataset.name,
             "label": cfg.label,
+            "version": f"{__version__}, torch {torch.__version__}",
             "seed": cfg.seed,
             "metric": dataset.metric,
             "synthetic": dataset.synthetic,

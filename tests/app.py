@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from multipath_gcn.train import main
+from multipath_gcn.job import main
 
 QUICK = ("data=digits", "fit.epochs=2")
 

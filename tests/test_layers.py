@@ -34,7 +34,9 @@ ALLOWED = {
     "machine": set(),
     "settings": set(),
     "progress": set(),
-    "train": {*ORDER, *FREE, *LEAVES, "trained"},
+    "train": {*ORDER, *FREE, *LEAVES, "fabric", "__version__"},
+    "fabric": {"processes"},
+    "job": {*LEAVES, "train", "trained"},
     "trained": {"prune"},  # what is instantiated is named by a configuration
     "errors": set(),
     "failure": {"files"},
@@ -42,7 +44,7 @@ ALLOWED = {
     "processes": set(),
     "live": {"report"},
     "sweep": {"failure", "live"},
-    "cli": {"train", "sweep", "errors"},
+    "cli": {"job", "sweep", "errors"},
     "__main__": {"cli"},
     "__init__": {"_build_info"},
     "_build_info": {"_kernels"},  # the compiled one

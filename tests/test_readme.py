@@ -31,6 +31,8 @@ def test_links_lead_somewhere(page):
 
 
 def test_options_named_exist(page):
-    groups = "data|model/convolution|model|experiment|task|logger|measure|prune|optimizer|launcher|search|scheduler"
+    groups = (
+        "data|model/convolution|model|experiment|task|logger|measure|prune|optimizer|launcher|recipe|search|scheduler"
+    )
     for group, name in re.findall(rf"(?<![\w/.])({groups})=([a-z][\w/]*)", page.read_text()):
         assert (ROOT / "conf" / group / f"{name}.yaml").exists(), f"{group}={name}"

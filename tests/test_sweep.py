@@ -28,10 +28,17 @@ def test_lists_ranges_and_single_values_pass():
     check_choices(["data=digits", "seed=range(0,10)", "model=gcn,gcn2", "model.paths=[[8,8]],[[8],[8]]", "~logger"])
 
 
-@pytest.mark.parametrize("launcher", [(), ("launcher=joblib",)])
+LAUNCHERS = {  # the module that each needs
+    (): "hydra",
+    ("launcher=joblib",): "hydra_plugins.hydra_joblib_launcher",
+    ("launcher=submitit_local",): "hydra_plugins.hydra_submitit_launcher",
+    ("launcher=ray",): "hydra_plugins.hydra_ray_launcher",  # `make test-ray`: in an environment of its own
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda launcher: "".join(launcher) or "in-process")
 def test_a_run_that_fails_takes_no_other_with_it_and_is_listed(monkeypatch, capfd, tmp_path, launcher):
-    if launcher:
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    pytest.importorskip(LAUNCHERS[launcher])
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     sweep = ["-m", "seed=0,1", "model.paths=[[3],[4]],[[8,8]]", *app.QUICK, *launcher, f"runs={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["multipath-gcn", *sweep])
@@ -89,3 +96,23 @@ def test_lists_given_to_the_sweeper_are_checked_too():
 )
 def test_how_many_runs_there_will_be(params, overrides, count):
     assert expected(params, overrides) == count
+
+
+def test_an_option_that_slurm_has_not_is_named_with_those_it_has(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    sweep = ["-m", "seed=0,1", *app.QUICK, "launcher=submitit_slurm", "hydra.launcher.partitoin=gpu"]
+    monkeypatch.setattr(sys, "argv", ["multipath-gcn", *sweep, f"runs={tmp_path / 'runs'}"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    error = capsys.readouterr().err
+    assert "hydra.launcher.partitoin" in error and "partition" in error.replace("partitoin", "")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_job_of_two_tasks_trains_one_network(monkeypatch, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    job = ["launcher=submitit_local", "hydra.launcher.tasks_per_node=2", "hydra.launcher.timeout_min=3", "threads=1"]
+    parts = ["task=clusters", "task.method=contiguous", "task.parts=4", "task.subgraphs=2"]
+    (result,) = app.run(monkeypatch, tmp_path / "runs", "-m", *app.QUICK, *parts, *job)
+    assert result["host"]["processes"] == 2

@@ -34,6 +34,7 @@ FIELDS: dict[str, Rule] = {
     "model": TEXT,
     "config": TEXT,
     "label": LABEL,
+    "version": LABEL,
     "seed": SEED,
     "metric": TEXT,
     "synthetic": FLAG,
@@ -77,7 +78,7 @@ def read_result(path: Path) -> dict[str, Any]:
         scores = told.get("scores") if isinstance(told, dict) else None
         reestimated = isinstance(scores, dict) and "reestimated" in scores
         fields = FIELDS | PRUNING | ({REESTIMATED: SCORE} if reestimated else {})
-    return {name: _field({"label": "", **content}, name, *rule) for name, rule in fields.items()}
+    return {name: _field({"label": "", "version": "", **content}, name, *rule) for name, rule in fields.items()}
 
 
 def _field(content: dict[str, Any], name: str, rule: str, holds: Callable[[Any], bool]) -> Any:

@@ -16,8 +16,10 @@ def plot_run(directory: Path) -> None:
     epochs = [row["epoch"] for row in rows]
     measures = [name for name in rows[0] if name not in COLUMNS]
     plots = 2 + len(measures)
-    figure = Figure(figsize=(3.75 * plots, 3), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    width = 3.75 * plots
+    figure = Figure(figsize=(width, 3), dpi=100)
+    figure.subplots_adjust(left=0.65 / width, right=1 - 0.15 / width, bottom=0.17, top=0.95, wspace=0.3)
+    FigureCanvasAgg(figure)  # laid out by hand: the automatic way takes longer than all the drawing
     scores, losses, *others = figure.subplots(1, plots)
     for name, colour in (("train", "#999999"), ("valid", "#0072B2"), ("test", "#D55E00")):
         scores.plot(epochs, [100 * row[name] for row in rows], color=colour, linewidth=1.2, label=name)

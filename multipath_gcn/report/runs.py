@@ -1,7 +1,7 @@
 """Finds run directories, and sorts what is in them into runs that count and problems that are listed."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +46,15 @@ class Run:
     hardware: str
     curve: tuple[float, ...] | None
     pruning: Pruning | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something a reader of the report must know about. Kinds: failed, incomplete, corrupt, duplicate, no curve."""
+    """Something a reader of the report must know about.
+
+    Kinds: failed, incomplete, corrupt, duplicate, no curve, versions.
+    """
 
     kind: str
     path: Path
@@ -71,7 +75,25 @@ def read_runs(folders: Sequence[str | os.PathLike]) -> tuple[list[Run], list[Pro
         elif key is not None:
             runs[key] = run
         problems += [wrong] if wrong else []
-    return list(runs.values()), problems
+    return list(runs.values()), problems + _mixed_versions(runs.values())
+
+
+def _mixed_versions(runs: Iterable[Run]) -> list[Problem]:
+    """One for each row of the report whose seeds were computed by different versions."""
+    rows: dict[tuple, dict[str, list[Run]]] = {}
+    for run in runs:
+        versions = rows.setdefault((run.data, run.model, run.label, run.config), {})
+        versions.setdefault(run.version or "unknown", []).append(run)
+    return [
+        Problem("versions", next(iter(found.values()))[0].path.parent, f"a row mixes {_seeds_by_version(found)}")
+        for found in rows.values()
+        if len(found) > 1
+    ]
+
+
+def _seeds_by_version(found: dict[str, list[Run]]) -> str:
+    told = {version: ", ".join(map(str, sorted(run.seed for run in runs))) for version, runs in found.items()}
+    return "; ".join(f"version {version} (seed {seeds})" for version, seeds in sorted(told.items()))
 
 
 def run_folders(folders: Sequence[str | os.PathLike], problems: list[Problem]) -> Iterator[Path]:

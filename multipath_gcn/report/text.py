@@ -22,6 +22,7 @@ KINDS = {
     "corrupt": "Corrupt runs, not in the table",
     "duplicate": "Duplicate runs, counted once",
     "no curve": "Runs in the table without a learning curve",
+    "versions": "Rows whose seeds come from different versions",
 }
 
 

@@ -136,3 +136,14 @@ def test_failed_run_says_what_ended_it(runs, write_run):
     assert (problem.kind, problem.reason) == ("failed", "loss must be finite, got nan; history.csv ends at epoch 3")
     (folder / "failure.json").write_text("[")
     assert "failure.json cannot be read" in read_runs([runs])[1][0].reason
+
+
+def test_a_row_of_different_versions_is_told(runs, write_run):
+    for seed, version in enumerate(("0.9.0, torch 2.13.0", "0.9.0, torch 2.13.0", "1.0.0, torch 2.13.0")):
+        write_run(f"a{seed}", seed=seed, version=version)
+    write_run("other", model="gcn", version="1.0.0, torch 2.13.0")
+    found, (problem,) = read_runs([runs])
+    assert len(found) == 4 and problem.kind == "versions"
+    assert problem.reason == (
+        "a row mixes version 0.9.0, torch 2.13.0 (seed 0, 1); version 1.0.0, torch 2.13.0 (seed 2)"
+    )

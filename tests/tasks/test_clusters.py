@@ -110,7 +110,7 @@ GRADIENTS = """
 import sys, torch
 from multipath_gcn.data import load_digits
 from multipath_gcn.nn import MultiPathGCN
-from multipath_gcn.processes import make_fabric
+from multipath_gcn.fabric import make_fabric
 from multipath_gcn.tasks import ClusterTask
 torch.set_num_threads(1)
 fabric = make_fabric("cpu", "32-true")

@@ -1,0 +1,58 @@
+"""What each recipe brings over none, from the runs of recipes.sh: differences paired by seed, 95 % Student intervals.
+
+python benchmarks/recipes_report.py RUNS
+"""
+
+import sys
+from pathlib import Path
+from statistics import mean, median, stdev
+
+import pandas
+from timing import heading
+
+from multipath_gcn.report import paired_difference, read_runs
+
+OUT = Path(__file__).parent / "results" / "recipes"
+HEAD = "| recipe | validation % | minus none | test % | minus none | parameters | s per epoch |\n" + "|---" * 7 + "|"
+
+
+def main(runs: Path) -> None:
+    found, problems = read_runs([runs])
+    if problems:
+        raise ValueError(f"RUNS must hold complete runs only, got {problems}")
+    lines = heading("Recipes, each alone", "benchmarks/recipes.sh")
+    rows = []
+    for data in sorted({run.data for run in found}):
+        ours = {}
+        for run in found:
+            if run.data == data:
+                ours.setdefault(run.label, {})[run.seed] = run
+        lines += [f"## {data}, {len(ours['plain'])} seeds", "", HEAD]
+        for label in sorted(ours, key=lambda label: -mean(run.valid for run in ours[label].values())):
+            lines.append(_row(label, ours[label], ours["plain"]))
+        rows += [
+            {"data": data, "recipe": run.label, "seed": run.seed, "valid": run.valid, "test": run.test}
+            for run in found
+            if run.data == data
+        ]
+        lines.append("")
+    OUT.mkdir(parents=True, exist_ok=True)
+    pandas.DataFrame(rows).sort_values(["data", "recipe", "seed"]).to_csv(OUT / "runs.csv", index=False)
+    (OUT / "README.md").write_text("\n".join(lines))
+    print("\n".join(lines))
+
+
+def _row(label: str, runs: dict, plain: dict) -> str:
+    seeds = sorted(runs)
+    cells = [label]
+    for score in ("valid", "test"):
+        values, theirs = ([100 * getattr(r[seed], score) for seed in seeds] for r in (runs, plain))
+        middle, low, high = paired_difference(values, theirs)
+        cells += [f"{mean(values):.2f} ± {stdev(values):.2f}"]
+        cells += ["" if label == "plain" else f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"]
+    cells += [f"{runs[0].parameters:,}", f"{median(run.seconds_per_epoch for run in runs.values()):.3f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
