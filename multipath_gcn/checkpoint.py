@@ -75,8 +75,8 @@ def _generators() -> dict[str, Any]:
 
 def _restore(generators: dict[str, Any]) -> None:
     torch.set_rng_state(generators["torch"].cpu())
-    if generators["cuda"]:
-        torch.cuda.set_rng_state_all([state.cpu() for state in generators["cuda"]])
+    for device, state in zip(range(torch.cuda.device_count()), generators["cuda"], strict=False):  # here may be fewer
+        torch.cuda.set_rng_state(state.cpu(), device)
     kind, keys, *rest = generators["numpy"]
     np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), *rest))
     random.setstate(generators["python"])

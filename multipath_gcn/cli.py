@@ -22,7 +22,10 @@ def main() -> None:
     ``HYDRA_FULL_ERROR=1`` shows the whole traceback instead.
     """
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        run()
+        try:
+            run()
+        finally:
+            sweep.forget()
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print a traceback of its own and end the process
     sweep.forget()

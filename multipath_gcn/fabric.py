@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
-from multipath_gcn.processes import join
+from multipath_gcn.processes import place
 
 # PyTorch 2.13 has renamed it.
 _SYNC_BUFFERS = next(
@@ -22,10 +22,12 @@ _SYNC_BUFFERS = next(
 
 def make_fabric(device: str, precision: str, loggers: Any = ()) -> Fabric:
     """Of one device for this process; data-parallel (DDP: NCCL between GPUs, gloo between CPUs) with the others."""
-    _, count = join()
+    _, count = place()
     if count == 1:
         return Fabric(accelerator=device, devices=1, precision=precision, loggers=loggers)
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 0))
+    if here < 1 or count % here:
+        raise ValueError(f"LOCAL_WORLD_SIZE must divide WORLD_SIZE={count}, as torchrun sets both, got {here}")
     fabric = Fabric(
         accelerator=device,
         devices=here,

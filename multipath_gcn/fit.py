@@ -181,11 +181,22 @@ def _one_epoch(
         optimizer.step()
         after_step(epoch, step)
         losses.append(loss.detach())
+    for network in {id(m): m for m in (model, judged)}.values():
+        _average_statistics(network, fabric)
     loss = fabric.all_reduce(torch.stack(losses).mean()).item()  # of several processes, the mean
     if not math.isfinite(loss):
         raise FloatingPointError(f"loss must be finite, got {loss} in epoch {epoch}; try a smaller lr")
     row: dict[str, Any] = {"epoch": epoch, "loss": loss, "lr": lr} | task.evaluate(judged)
     return row | {"seconds": time.perf_counter() - start}
+
+
+def _average_statistics(model: nn.Module, fabric: Fabric) -> None:
+    """Of norms: of several processes, each has counted them on examples of its own."""
+    if fabric.world_size == 1:
+        return
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            buffer.copy_(fabric.all_reduce(buffer, reduce_op="mean"))
 
 
 def _check_precision(model: nn.Module) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from multipath_gcn.errors import sentence
-from multipath_gcn.failure import forget_failure, record_failure
+from multipath_gcn.failure import forget_failure, read_failure, record_failure
 from multipath_gcn.live import is_shown, leave_the_terminal
 from multipath_gcn.lock import held
-from multipath_gcn.processes import join
+from multipath_gcn.processes import in_a_job, place
 from multipath_gcn.run_directory import claim, config_id, read_result
 from multipath_gcn.settings import check
 
@@ -28,7 +29,9 @@ def main(cfg: DictConfig) -> float:
     directory = Path(hydra_config.runtime.output_dir)
     if is_shown():
         leave_the_terminal()
-    rank, _ = join()  # of several processes, the first one owns the directory
+    rank, count = place()  # of several processes, the first one owns the directory
+    if count > 1 and hydra_config.mode is RunMode.MULTIRUN and not in_a_job():
+        raise ValueError(f"-m must not be given to {count} processes, which train one run together; see launcher=")
     with held(directory) if rank == 0 else nullcontext():
         if rank == 0:
             claim(directory, cfg)
@@ -39,7 +42,8 @@ def main(cfg: DictConfig) -> float:
                 result = _train(cfg, directory, hydra_config.runtime.choices)
             except Exception as error:
                 try:
-                    record_failure(directory, sentence(error))
+                    if read_failure(directory) is None:  # the others of several processes fail of what one met first
+                        record_failure(directory, sentence(error))
                 except OSError as full:  # the disk; the error itself must be told
                     log.warning("%s: why it failed cannot be written: %s", directory, full)
                 raise

@@ -5,12 +5,17 @@ Nobody is asked how many there are: ``torchrun`` and jobs with several tasks (su
 
 import os
 
-_SUBMITIT_TASKS = ("SUBMITIT_LOCAL_NTASKS", "SLURM_NTASKS")
+_TASKS = ("SUBMITIT_LOCAL_NTASKS", "SLURM_NTASKS")
 
 
-def join() -> tuple[int, int]:
-    """(rank of this process, number of processes), from what started it."""
-    if "SUBMITIT_EXECUTOR" in os.environ and any(int(os.environ.get(name, 1)) > 1 for name in _SUBMITIT_TASKS):
+def in_a_job() -> bool:
+    """Whether submitit runs this process as a task of a job."""
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
+def place() -> tuple[int, int]:
+    """(rank of this process, number of processes), in the variables that torchrun sets; a job's tasks get them here."""
+    if in_a_job() and any(int(os.environ.get(name, 1)) > 1 for name in _TASKS):
         from submitit.helpers import TorchDistributedEnvironment
 
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)

@@ -61,7 +61,7 @@ class Remember(Callback):
         _begun.append((folder, time.time()))
         combinations = expected(sweeper.get("params") or {}, config.hydra.overrides.task)
         _live.append(LiveSweep(folder, sweeper.get("n_trials", combinations)))
-        _live[0].start()
+        _live[-1].start()
 
 
 def forget() -> None:

@@ -44,9 +44,11 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     start = time.perf_counter()
     torch.set_num_threads(_THREADS if cfg.threads is None else cfg.threads)
     fabric = make_fabric(cfg.device, cfg.precision, list(instantiate(cfg.logger).values()))
-    dataset = instantiate(cfg.data)
+    with fabric.rank_zero_first():  # which writes into the cache what the others then read
+        dataset = instantiate(cfg.data)
     seed_everything(cfg.seed, verbose=False)
-    task = instantiate(cfg.task)(dataset, device=fabric.device)
+    with fabric.rank_zero_first():
+        task = instantiate(cfg.task)(dataset, device=fabric.device)
     model = instantiate(cfg.model, in_channels=task.in_channels, out_channels=task.out_channels, _convert_="all")
     task.check(model)
     if fabric.world_size > 1 and not isinstance(task, ClusterTask):

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import app
-import multipath_gcn.conf
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.utils import get_method, instantiate
 
+import multipath_gcn.conf
 import multipath_gcn.train
 
 CONF = Path(multipath_gcn.conf.__file__).parent

@@ -25,9 +25,10 @@ from multipath_gcn.files import set_aside
 log = logging.getLogger(__name__)
 
 CACHE = "MULTIPATH_GCN_CACHE"
+LARGE = 64 << 20  # bytes, for `verify`: of larger files the digest takes longer than reading what is needed of them
 T = TypeVar("T")
 _MANIFEST = "manifest.json"
-_UNREADABLE = (EOFError, ValueError, LookupError, AssertionError, RuntimeError, OSError, zlib.error, zipfile.BadZipFile)
+UNREADABLE = (EOFError, ValueError, LookupError, AssertionError, RuntimeError, OSError, zlib.error, zipfile.BadZipFile)
 _STALE_AFTER = 24 * 3600  # seconds; far longer than any folder takes between two of its files
 
 
@@ -118,7 +119,7 @@ def load_derived(folder: Path, raw: Path, files: Sequence[str], below: str, load
             link.symlink_to((raw / file).resolve())
         try:
             return load(root)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the system's own complaint, such as a full disk
             raise ValueError(f"the raw files in {raw} cannot be read: {type(error).__name__}: {error}") from error

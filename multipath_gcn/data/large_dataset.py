@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from multipath_gcn.data.node_dataset import METRICS, PARTS, NodeDataset
+from multipath_gcn.data.node_dataset import METRICS, PARTS, NodeDataset, check_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class LargeNodeDataset:
         synthetic: whether the graph is generated; reports label it so.
 
     Raises:
-        ValueError: naming argument, rule and value, for shapes, types and splits that are no such task. Values in
-            files are checked when they are read.
+        ValueError: naming argument, rule and value, for shapes, types, splits and labels that are no such task. Edges
+            and features are checked when the graph is cut into parts.
     """
 
     name: str
@@ -50,14 +50,26 @@ class LargeNodeDataset:
             raise ValueError(f"x must be float16 or float32 of shape [N, F], N, F >= 1, got {_words(self.x)}")
         if self.edge_index.dtype.kind != "i" or self.edge_index.ndim != 2 or self.edge_index.shape[0] != 2:
             raise ValueError(f"edge_index must be integers of shape [2, E], got {_words(self.edge_index)}")
-        if self.y.shape[0] != self.x.shape[0]:
-            raise ValueError(f"y must have a row for each of the {self.x.shape[0]} nodes, got {_words(self.y)}")
-        if set(self.split) != set(PARTS) or not all(len(nodes) for nodes in self.split.values()):
-            found = {name: len(nodes) for name, nodes in self.split.items()}
-            raise ValueError(f"split must have the keys {', '.join(PARTS)}, none of them empty, got {found}")
+        if self.num_outputs < 1:
+            raise ValueError(f"num_outputs must be at least 1, got {self.num_outputs}")
+        nodes, binary = self.x.shape[0], self.metric == "rocauc"
+        kind, shape = ("f", (nodes, self.num_outputs)) if binary else ("i", (nodes,))
+        if self.y.dtype.kind != kind or self.y.shape != shape:
+            rule = f"{'float32' if binary else 'integers'} of shape {list(shape)}"
+            raise ValueError(f"y must be {rule} for the metric {self.metric}, got {_words(self.y)}")
+        split = {part: torch.from_numpy(np.asarray(ids)) for part, ids in self.split.items()}
+        check_split(split, nodes)
+        for part in PARTS:
+            known = self.y[self.split[part]]
+            wrong = (known != 0) & (known != 1) if binary else (known < 0) | (known >= self.num_outputs)
+            if wrong.any():
+                rule = "be 0 or 1" if binary else f"lie in [0, {self.num_outputs})"
+                node = int(self.split[part][np.argwhere(wrong)[0, 0]])
+                raise ValueError(f"y must {rule} for every node of the split, got {known[wrong][0]} at node {node}")
+        release(self.y)
 
 
-def in_files(dataset: NodeDataset | LargeNodeDataset) -> LargeNodeDataset:
+def as_arrays(dataset: NodeDataset | LargeNodeDataset) -> LargeNodeDataset:
     """The same task as arrays of NumPy, with a digest of its content.
 
     Raises:
@@ -71,6 +83,7 @@ def in_files(dataset: NodeDataset | LargeNodeDataset) -> LargeNodeDataset:
     split = {name: dataset.split[name].numpy() for name in PARTS}
     digest = hashlib.sha256()
     for array in (*arrays, *split.values()):
+        digest.update(_words(array).encode())  # or a split whose border has moved would be the same bytes
         digest.update(np.ascontiguousarray(array))
     facts = dataset.num_outputs, dataset.metric, digest.hexdigest()
     return LargeNodeDataset(dataset.name, *arrays, split, *facts, synthetic=dataset.synthetic)

@@ -47,7 +47,7 @@ class NodeDataset:
             raise ValueError(f"num_outputs must be at least 1, got {self.num_outputs}")
         _check_features(self.x)
         _check_edges(self.edge_index, self.edge_weight, self.x.size(0))
-        _check_split(self.split, self.x.size(0))
+        check_split(self.split, self.x.size(0))
         _check_labels(self.y, torch.cat([self.split[part] for part in PARTS]), self)
 
     def score(self, output: Tensor, nodes: Tensor) -> float:
@@ -99,7 +99,8 @@ def _check_edges(edge_index: Tensor, edge_weight: Tensor | None, num_nodes: int)
         raise ValueError(f"edge_weight must be finite, got {float(edge_weight[edge])} at edge {edge}")
 
 
-def _check_split(split: dict[str, Tensor], num_nodes: int) -> None:
+def check_split(split: dict[str, Tensor], num_nodes: int) -> None:
+    """Three sets of nodes, none empty, no node in two of them or twice in one."""
     if set(split) != set(PARTS):
         raise ValueError(f"split must have exactly the keys {', '.join(PARTS)}, got {sorted(split)}")
     owner = torch.full((num_nodes,), -1, dtype=torch.int8)

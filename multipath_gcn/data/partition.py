@@ -12,24 +12,22 @@ for a few numbers per node and for one bucket of edges; METIS itself holds the w
 
 import json
 import logging
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from multipath_gcn.data.cache import build, cache_root, fingerprint, verify
-from multipath_gcn.data.large_dataset import LargeNodeDataset, in_files, release
+from multipath_gcn.data.cache import LARGE, build, cache_root, fingerprint, verify
+from multipath_gcn.data.edge_sort import edges, write_rows
+from multipath_gcn.data.large_dataset import LargeNodeDataset, as_arrays, release
 from multipath_gcn.data.node_dataset import PARTS, NodeDataset
 from multipath_gcn.data.partitioned_graph import PartitionedGraph
 
 log = logging.getLogger(__name__)
 
 METHODS = ("metis", "contiguous")
-_VERSION = 1  # of the files' layout
-_CHUNK = 1 << 22  # edges read, or values of features copied, at a time
-_LARGEST_CHECKED = 64 << 20  # bytes; larger files of the cache need only be there
+_VERSION = 2  # of the files' layout
+_VALUES = 1 << 22  # of features copied at a time
 
 
 def partitioned(dataset: NodeDataset | LargeNodeDataset, parts: int, method: str = "metis") -> PartitionedGraph:
@@ -46,7 +44,7 @@ def partitioned(dataset: NodeDataset | LargeNodeDataset, parts: int, method: str
         ImportError: for METIS without pymetis.
         CorruptCache: for a changed file of the cache, which is set aside.
     """
-    data = in_files(dataset)
+    data = as_arrays(dataset)
     nodes = data.x.shape[0]
     if method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
@@ -55,7 +53,7 @@ def partitioned(dataset: NodeDataset | LargeNodeDataset, parts: int, method: str
     name = f"{data.name}-{method}{parts}-{fingerprint([_VERSION, data.content, data.undirected])}"
     folder = cache_root() / "partitioned" / name
     if folder.exists():
-        verify(folder, largest=_LARGEST_CHECKED)
+        verify(folder, largest=LARGE)
     else:
         start = time.perf_counter()
         with build(folder) as target:
@@ -80,11 +78,11 @@ def _write(folder: Path, data: LargeNodeDataset, parts: int, method: str) -> Non
     np.save(folder / "begins.npy", begins)
     for name in PARTS:
         np.save(folder / f"{name}.npy", np.sort(place[data.split[name]]))
-    entries = _write_rows(folder, data, place)
+    entries, symmetric = write_rows(folder, data, place)
     del place
     _copy_ordered(data.x, order, folder / "x.npy", finite=True)
     _copy_ordered(data.y, order, folder / "y.npy", finite=False)
-    facts = {"entries": entries, "symmetric": data.undirected or _both_ways(data)}
+    facts = {"entries": entries, "symmetric": symmetric}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 
@@ -99,7 +97,7 @@ def _metis(data: LargeNodeDataset, parts: int) -> np.ndarray:
     from scipy.sparse import coo_matrix
 
     nodes = data.x.shape[0]
-    for _ in _edges(data):  # checks the ids, which METIS would not survive
+    for _ in edges(data):  # checks the ids, which METIS would not survive
         pass
     source, target = data.edge_index
     kept = source != target
@@ -110,72 +108,16 @@ def _metis(data: LargeNodeDataset, parts: int) -> np.ndarray:
     return np.asarray(part, dtype=np.int64)
 
 
-def _edges(data: LargeNodeDataset) -> Iterator[np.ndarray]:
-    """int64 [2, n] chunks of the edges as given, checked."""
-    nodes, count = data.x.shape[0], data.edge_index.shape[1]
-    for start in range(0, count, _CHUNK):
-        chunk = np.asarray(data.edge_index[:, start : start + _CHUNK], dtype=np.int64)
-        if chunk.min() < 0 or chunk.max() >= nodes:
-            wrong = chunk.min() if chunk.min() < 0 else chunk.max()
-            raise ValueError(f"edge_index must lie in [0, {nodes}), the rows of x, got {wrong}")
-        yield chunk
-        release(data.edge_index)
-
-
-def _write_rows(folder: Path, data: LargeNodeDataset, place: np.ndarray) -> int:
-    """``rowptr`` and ``col`` by an external sort: an entry is one number, row N + column, and goes to the bucket of its
-    row first; then each bucket is sorted in memory. Returns the number of entries."""
-    nodes = place.size
-    total = data.edge_index.shape[1] * (2 if data.undirected else 1)
-    buckets = max(1, min(nodes, total // _CHUNK))
-    bounds = np.arange(buckets + 1) * nodes // buckets
-    index = np.int32 if nodes < 2**31 else np.int64
-    rowptr = np.lib.format.open_memmap(folder / "rowptr.npy", "w+", np.int64, (nodes + 1,))
-    with tempfile.TemporaryDirectory(dir=folder) as below:
-        for source, target in _edges(data):
-            row, column = place[target], place[source]
-            pairs = [(row, column), (column, row)] if data.undirected else [(row, column)]
-            keys = np.concatenate([(r * nodes + c)[r != c] for r, c in pairs])
-            keys.sort()
-            cuts = np.searchsorted(keys, bounds * nodes)
-            for bucket in np.flatnonzero(np.diff(cuts)):
-                with open(f"{below}/{bucket}", "ab") as file:
-                    keys[cuts[bucket] : cuts[bucket + 1]].tofile(file)
-        done = 0
-        with open(folder / "col.bin", "wb") as file:
-            for bucket in range(buckets):
-                first, end = bounds[bucket], bounds[bucket + 1]
-                path = Path(f"{below}/{bucket}")
-                found = np.fromfile(path, np.int64) if path.exists() else np.empty(0, np.int64)
-                loops = np.arange(first, end) * (nodes + 1)
-                keys = np.sort(np.concatenate([found, loops]))
-                fresh = np.diff(keys, prepend=-1) > 0
-                if not data.undirected and not fresh.all():
-                    raise ValueError(f"edge_index must hold each edge once, got one of {data.name} twice")
-                keys = keys[fresh]
-                counts = np.bincount(keys // nodes - first, minlength=end - first)
-                rowptr[first + 1 : end + 1] = done + counts.cumsum()
-                (keys % nodes).astype(index).tofile(file)
-                done += keys.size
-                release(rowptr)
-    return done
-
-
 def _copy_ordered(array: np.ndarray, order: np.ndarray, path: Path, finite: bool) -> None:
     copy = np.lib.format.open_memmap(path, "w+", array.dtype, array.shape)
-    step = max(1, _CHUNK // max(1, array[:1].size))
+    step = max(1, _VALUES // max(1, array[:1].size))
     for start in range(0, order.size, step):
         rows = array[order[start : start + step]]
         if finite and not np.isfinite(rows).all():
-            node = int(order[start + np.flatnonzero(~np.isfinite(rows).all(axis=1))[0]])
-            raise ValueError(f"x must be finite, got another value at node {node}")
+            row, feature = np.argwhere(~np.isfinite(rows))[0]
+            node = order[start + row]
+            raise ValueError(f"x must be finite, got {rows[row, feature]} at node {node}, feature {feature}")
         copy[start : start + step] = rows
         release(array)
         release(copy)
     copy.flush()
-
-
-def _both_ways(data: LargeNodeDataset) -> bool:
-    source, target = (np.asarray(ids, dtype=np.int64) for ids in data.edge_index)
-    nodes = data.x.shape[0]
-    return np.array_equal(np.sort(source * nodes + target), np.sort(target * nodes + source))

@@ -54,7 +54,7 @@ class Watched:
     def __init__(self, folders: Sequence[Path], since: float = -math.inf, expected: int | None = None):
         self.folders, self.since, self.expected = folders, since, expected
         self.begun = time.time()
-        self._done: dict[Path, dict[str, Any] | None] = {}
+        self._done: dict[Path, tuple[float, dict[str, Any] | None]] = {}  # when it was, what came out
 
     def look(self) -> Status:
         counts: Counter = Counter()
@@ -62,7 +62,7 @@ class Watched:
         for path in self._runs():
             if path in self._done or self._is_done(path):
                 state = "done"
-                fresh += (path / "result.json").stat().st_mtime >= self.begun
+                fresh += self._done[path][0] >= self.begun
             elif is_held(path):
                 state = "running"
                 working.append((path, *_so_far(path)))
@@ -72,7 +72,7 @@ class Watched:
             else:
                 state = "stopped"
             counts[state] += 1
-        known = [result for result in self._done.values() if result is not None]
+        known = [result for _, result in self._done.values() if result is not None]
         best = max(known, key=lambda result: result["valid"], default=None)
         told = "" if best is None else "{data} {model} seed {seed}: validation ".format_map(best)
         told += "" if best is None else f"{100 * best['valid']:.2f} %"
@@ -88,11 +88,12 @@ class Watched:
 
     def _is_done(self, path: Path) -> bool:
         try:
-            self._done[path] = read_result(path / "result.json")
+            finished = (path / "result.json").stat().st_mtime
+            self._done[path] = finished, read_result(path / "result.json")
         except FileNotFoundError:
             return False
         except (ValueError, OSError):  # damaged: the report tells
-            self._done[path] = None
+            self._done[path] = finished, None
         return True
 
 

@@ -1,6 +1,5 @@
 """Node property prediction on a graph in parts, by one process or several, in memory for a few parts at a time."""
 
-import inspect
 from collections.abc import Callable, Iterator
 
 import torch
@@ -14,7 +13,7 @@ from multipath_gcn.data.partitioned_graph import Subgraph
 from multipath_gcn.graph import Graph
 from multipath_gcn.machine import resident_mib
 from multipath_gcn.tasks.footprint import kept_bytes
-from multipath_gcn.tasks.node import NodeTask
+from multipath_gcn.tasks.node import NodeTask, check_takes_graph
 
 _EVALUATIONS = ("graph", "parts")
 _BYTES_PER_ENTRY = 40  # while a subgraph is read: columns, their places, which are inside, and sums over these
@@ -43,8 +42,8 @@ class ClusterTask:
         method: how the graph is cut, see :func:`multipath_gcn.data.partitioned`.
         evaluation: on the whole ``"graph"``, which must fit into memory, or on its ``"parts"``, without the edges
             between subgraphs; ``None`` takes the graph where the data set is in memory and that is not limited.
-        memory_mib: refuses, before training on parts, what would take the process over so many MiB; ``None`` for no
-            limit.
+        memory_mib: refuses, before training on parts on the CPU, what would take the process over so many MiB;
+            ``None`` for no limit. Cutting the graph is not counted.
         loss: as for :class:`~multipath_gcn.tasks.NodeTask`.
         device: where subgraphs are computed on.
 
@@ -68,22 +67,18 @@ class ClusterTask:
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         device: torch.device | str = "cpu",
     ):
-        if not isinstance(dataset, NodeDataset | LargeNodeDataset):
-            kind = type(dataset).__name__
-            raise ValueError(f"dataset must be a NodeDataset, such as data=cora, got {kind}; images need task=image")
         self.rank, self.processes = _place()
         if evaluation is None:
             evaluation = "graph" if isinstance(dataset, NodeDataset) and memory_mib is None else "parts"
-        _check(dataset, parts, batch, subgraphs, evaluation, memory_mib, self.processes)
-        if self.rank == 0:
-            partitioned(dataset, parts, method)
-        if self.processes > 1:
-            distributed.barrier()  # the others read what the first has written
+        _check(dataset, parts, batch, subgraphs, self.processes)
+        _check_evaluation(dataset, evaluation, method, memory_mib, torch.device(device))
         self.graph = partitioned(dataset, parts, method)
         self.parts, self.batch, self.subgraphs, self.memory_mib = parts, batch, subgraphs, memory_mib
         self.device = torch.device(device)
         self.loss = loss or (nn.CrossEntropyLoss() if dataset.metric == "acc" else nn.BCEWithLogitsLoss())
-        self.whole = NodeTask(dataset, loss, device=device) if evaluation == "graph" else None
+        self.evaluation = evaluation
+        if evaluation == "graph" and self.rank == 0:
+            self.whole = NodeTask(dataset, loss, device=device)
         self.labels = {part: self.graph.labels(part) for part in PARTS}
         self.in_channels, self.out_channels = self.graph.num_features, dataset.num_outputs
         self.steps = parts // (batch * subgraphs)
@@ -92,11 +87,7 @@ class ClusterTask:
 
     def check(self, model: nn.Module) -> None:
         """Refuses a model whose ``forward`` does not take node features and a graph, or that needs too much memory."""
-        try:
-            inspect.signature(model.forward).bind(None, None)
-        except TypeError as error:
-            rule = "take features and a graph, such as model=multipath; images need task=image"
-            raise ValueError(f"model must {rule}, got {type(model).__name__}: {error}") from error
+        check_takes_graph(model)
         if self.memory_mib is not None:
             self._check_memory(model)
 
@@ -138,12 +129,7 @@ class ClusterTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Score of every split as a fraction, and the loss over the validation nodes as ``valid_loss``."""
         model.eval()
-        if self.processes > 1:  # each has counted the statistics of norms on subgraphs of its own
-            for buffer in model.buffers():
-                if buffer.is_floating_point():
-                    distributed.all_reduce(buffer)
-                    buffer /= self.processes
-        return self._evaluate_parts(model) if self.whole is None else self._evaluate_graph(model)
+        return self._evaluate_graph(model) if self.evaluation == "graph" else self._evaluate_parts(model)
 
     def _evaluate_graph(self, model: nn.Module) -> dict[str, float]:
         names = (*PARTS, "valid_loss")
@@ -199,7 +185,8 @@ class ClusterTask:
         entries = self.graph.entries.topk(self.batch).values.sum().item()
         nodes = sizes.topk(self.batch).values.sum().item()
         each = (nodes * per_node + entries * _BYTES_PER_ENTRY) / 2**20
-        needed = there + each * (self.subgraphs // self.processes)
+        weights = 16 * sum(p.numel() for p in model.parameters()) / 2**20  # gradients, two moments, a checkpoint
+        needed = there + weights + each * (self.subgraphs // self.processes)
         if needed > self.memory_mib:
             rule = f"hold what is there, {there:.0f}, and a step, about {needed - there:.0f}"
             raise ValueError(
@@ -228,7 +215,10 @@ def _mixed(seed: int, epoch: int, number: int) -> int:
     return mixed
 
 
-def _check(dataset, parts, batch, subgraphs, evaluation, memory_mib, processes) -> None:
+def _check(dataset, parts, batch, subgraphs, processes) -> None:
+    if not isinstance(dataset, NodeDataset | LargeNodeDataset):
+        kind = type(dataset).__name__
+        raise ValueError(f"dataset must be a NodeDataset, such as data=cora, got {kind}; images need task=image")
     for name, value in (("parts", parts), ("batch", batch), ("subgraphs", subgraphs)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
@@ -237,9 +227,18 @@ def _check(dataset, parts, batch, subgraphs, evaluation, memory_mib, processes) 
     if parts % (batch * subgraphs):
         rule = f"a multiple of batch * subgraphs = {batch} * {subgraphs}"
         raise ValueError(f"parts must be {rule}, got {parts}")
+
+
+def _check_evaluation(dataset, evaluation, method, memory_mib, device) -> None:
     if evaluation not in _EVALUATIONS:
         raise ValueError(f"evaluation must be null or one of {list(_EVALUATIONS)}, got {evaluation!r}")
     if evaluation == "graph" and not isinstance(dataset, NodeDataset):
         raise ValueError(f"evaluation must be 'parts' for a data set in files, got 'graph' for {dataset.name}")
-    if memory_mib is not None and (not memory_mib > 0 or evaluation == "graph"):
-        raise ValueError(f"memory_mib must be null or above 0, with evaluation=parts, got {memory_mib} ({evaluation})")
+    if memory_mib is None:
+        return
+    if not memory_mib > 0 or evaluation == "graph" or device.type != "cpu":
+        given = f"{memory_mib} with {evaluation} on {device.type}"
+        raise ValueError(f"memory_mib must be null, or above 0 with evaluation=parts on the CPU, got {given}")
+    if method == "metis" and isinstance(dataset, LargeNodeDataset):
+        rule = "contiguous with memory_mib for a data set in files"
+        raise ValueError(f"method must be {rule}, got {method!r}, which holds the graph in memory")

@@ -82,11 +82,7 @@ class NodeTask:
 
     def check(self, model: nn.Module) -> None:
         """Refuses a model whose ``forward`` does not take node features and a graph."""
-        try:
-            inspect.signature(model.forward).bind(None, None)
-        except TypeError as error:
-            rule = "take features and a graph, such as model=multipath; images need task=image"
-            raise ValueError(f"model must {rule}, got {type(model).__name__}: {error}") from error
+        check_takes_graph(model)
 
     def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]:
         """The loss of the only step of an epoch."""
@@ -142,3 +138,11 @@ class NodeTask:
         columns = torch.zeros(self.x.size(0), self.dataset.num_outputs, device=self.x.device)
         columns[train] = (F.one_hot(self.y[train], columns.size(1)) if self.y.dim() == 1 else self.y[train]).float()
         return columns
+
+
+def check_takes_graph(model: nn.Module) -> None:
+    try:
+        inspect.signature(model.forward).bind(None, None)
+    except TypeError as error:
+        rule = "take features and a graph, such as model=multipath; images need task=image"
+        raise ValueError(f"model must {rule}, got {type(model).__name__}: {error}") from error

@@ -1,4 +1,5 @@
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,16 @@ def write(folder, save=np.savez_compressed, y=None, train=(0, 1, 2, 3, 4)):
         with gzip.open(folder / f"split/time/{part}.csv.gz", "wt") as file:
             file.writelines(f"{i}\n" for i in ids)
     return x, edge_index
+
+
+def spoil(path):
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(60)
+    path.write_bytes(content)
+
+
+def shorten(path):
+    path.write_bytes(path.read_bytes()[:-9])
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +76,10 @@ def test_papers_is_not_downloaded_unasked(tmp_path, monkeypatch):
 def test_unpacked_once(tmp_path):
     write(tmp_path / "raw")
     first = load_binary(tmp_path / "raw", "mine", 3)
+    written = Path(first.x.filename).stat().st_mtime_ns
     again = load_binary(tmp_path / "raw", "mine", 3)
     assert first.content == again.content and first.x.filename == again.x.filename
+    assert Path(again.x.filename).stat().st_mtime_ns == written
     assert partitioned(first, 2, "contiguous").folder == partitioned(again, 2, "contiguous").folder
 
 
@@ -75,6 +88,8 @@ def test_unpacked_once(tmp_path):
     [
         (lambda folder: (folder / "raw/data.npz").unlink(), r"folder must hold .* without raw/data\.npz"),
         (lambda folder: (folder / "raw/data.npz").write_bytes(b"no archive"), r"data\.npz cannot be read: BadZipFile"),
+        (lambda folder: spoil(folder / "raw/data.npz"), r"data\.npz cannot be read: "),
+        (lambda folder: shorten(folder / "split/time/train.csv.gz"), r"train\.csv\.gz cannot be read: EOFError"),
     ],
 )
 def test_files_that_are_missing_or_damaged(tmp_path, prepare, message):
@@ -87,14 +102,15 @@ def test_files_that_are_missing_or_damaged(tmp_path, prepare, message):
 @pytest.mark.parametrize(
     ("changes", "classes", "message"),
     [
-        ({"train": range(5, 15)}, 3, "split must hold each node once, got 5 ids repeatedly"),
-        ({"train": [N]}, 3, r"split must hold node ids in \[0, 40\), got 40 ... 40 in train"),
-        ({}, 2, r"node_label must lie in \[0, 2\) for every node of the split, got node 2"),
-        ({"y": np.full((N, 1), np.nan, np.float32)}, 3, r"node_label must lie in \[0, 3\) .* got node 0"),
+        ({"train": range(5, 15)}, 3, r"split\['valid'\] must not overlap split\['train'\], got node 10 in both"),
+        ({"train": [N]}, 3, r"split\['train'\] must lie in \[0, 40\), got 40"),
+        ({}, 2, r"node_label must be NaN or a class in \[0, 2\), got 2.0 at node 2"),
+        ({"y": np.full((N, 1), 65536, np.float32)}, 3, r"got 65536.0 at node 0"),
+        ({"y": np.full((N, 1), 0.5, np.float32)}, 3, r"got 0.5 at node 0"),
+        ({"y": np.full((N, 1), np.nan, np.float32)}, 3, r"y must lie in \[0, 3\) for every node .* got -1 at node 0"),
     ],
 )
 def test_refused(tmp_path, changes, classes, message):
     write(tmp_path / "raw", **changes)
     with pytest.raises(ValueError, match=message):
         load_binary(tmp_path / "raw", "mine", classes)
-    assert not list((tmp_path / "cache/unpacked").glob("mine*"))

@@ -68,7 +68,8 @@ def test_metis_cuts_few_edges():
 
 def test_many_buckets_and_chunks_are_the_same_graph(monkeypatch):
     whole = partitioned(dataset(), 3, "contiguous").read(torch.arange(3))
-    monkeypatch.setattr("multipath_gcn.data.partition._CHUNK", 7)
+    monkeypatch.setattr("multipath_gcn.data.edge_sort.CHUNK", 7)
+    monkeypatch.setattr("multipath_gcn.data.partition._VALUES", 7)
     other = dataset(name="again")
     pieces = partitioned(other, 3, "contiguous").read(torch.arange(3))
     assert pieces.rowptr.equal(whole.rowptr) and pieces.col.equal(whole.col) and pieces.x.equal(whole.x)
@@ -94,6 +95,8 @@ def test_written_once_and_checked(tmp_path):
     assert (folder / "col.bin").stat().st_mtime_ns == before
     changed = dataset(x=dataset().x + 1)
     assert partitioned(changed, 2, "contiguous").folder != folder
+    moved = {"train": SPLIT["train"][:-1], "valid": torch.cat([SPLIT["train"][-1:], SPLIT["valid"]])}
+    assert partitioned(dataset(split=SPLIT | moved), 2, "contiguous").folder != folder
     (folder / "col.bin").write_bytes(b"0" * (folder / "col.bin").stat().st_size)
     with pytest.raises(CorruptCache, match=r"col\.bin"):
         partitioned(dataset(), 2, "contiguous")
@@ -106,6 +109,11 @@ def test_written_once_and_checked(tmp_path):
         ({}, {"parts": 61}, "parts must lie in 1 ... 60, the number of nodes, got 61"),
         ({}, {"parts": 2, "method": "random"}, r"method must be one of \['metis', 'contiguous'\], got 'random'"),
         ({"edge_weight": torch.ones(edges().size(1))}, {"parts": 2}, "data must have no edge weights"),
+        (
+            {"edge_index": torch.cat([edges(), torch.tensor([[5, 5], [5, 5]])], dim=1)},
+            {"parts": 2, "method": "contiguous"},
+            "edge_index must hold each edge once",
+        ),
         (
             {"edge_index": edges()[:, [0, *range(edges().size(1))]]},
             {"parts": 2, "method": "contiguous"},
@@ -135,5 +143,26 @@ def test_what_stands_in_files_is_checked_when_read(method):
     infinite[7, 0] = np.inf
     with pytest.raises(ValueError, match=r"edge_index must lie in \[0, 60\), the rows of x, got 60"):
         partitioned(large(edge_index=outside), 2, method)
-    with pytest.raises(ValueError, match="x must be finite, got another value at node 7"):
+    with pytest.raises(ValueError, match="x must be finite, got inf at node 7, feature 0"):
         partitioned(large(x=infinite), 2, method)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y": np.zeros(N, np.float32)}, r"y must be integers of shape \[60\] for the metric acc, got float32 \[60\]"),
+        ({"y": np.full(N, 3, np.int64)}, r"y must lie in \[0, 3\) for every node of the split, got 3 at node 0"),
+        ({"num_outputs": 0}, "num_outputs must be at least 1, got 0"),
+        ({"x": np.zeros((N, 2))}, "x must be float16 or float32 of shape"),
+        ({"edge_index": np.zeros((3, 2), np.int64)}, r"edge_index must be integers of shape \[2, E\]"),
+        ({"train": np.array([0, -1])}, r"split\['train'\] must lie in \[0, 60\), got -1"),
+        ({"train": np.array([0, 1])}, r"split\['valid'\] must not overlap split\['train'\], got node 1 in both"),
+    ],
+)
+def test_no_large_data_set(changes, message):
+    data = dataset()
+    split = {name: nodes.numpy() for name, nodes in SPLIT.items()}
+    split |= {"train": changes.pop("train")} if "train" in changes else {}
+    given = dict(x=data.x.numpy(), edge_index=data.edge_index.numpy(), y=data.y.numpy(), num_outputs=3)
+    with pytest.raises(ValueError, match=message):
+        LargeNodeDataset(name="large", split=split, metric="acc", content="0", **given | changes)

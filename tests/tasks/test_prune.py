@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import app
-import multipath_gcn.conf
 import pytest
 import torch
 from hydra.errors import InstantiationException
 
+import multipath_gcn.conf
 from multipath_gcn.prune.expected_cost import ExpectedCost
 from multipath_gcn.report.cli import main as report
 from multipath_gcn.trained import dataset_of, load_trained, task_of
