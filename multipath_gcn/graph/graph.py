@@ -309,13 +309,13 @@ class Graph:
         return Graph._of(*order.with_rows(self, rows))
 
     def enter(self, x: "Tensor | Graph") -> "Tensor | Graph":
-        """Features [*, N, F] in the caller's order, or a matrix of them, as the matrix has the nodes."""
+        """Features [..., N, F] in the caller's order, or a matrix of them, as the matrix has the nodes."""
         if self._order is None:
             return x
         return x.take(self._order) if isinstance(x, Graph) else x.index_select(-2, self._order)
 
     def leave(self, x: Tensor) -> Tensor:
-        """Features [*, N, F] as the matrix has the nodes, in the caller's order."""
+        """Features [..., N, F] as the matrix has the nodes, in the caller's order."""
         return x if self.rank is None else x.index_select(-2, self.rank)
 
     @property
