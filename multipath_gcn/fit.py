@@ -182,7 +182,7 @@ def _one_epoch(
         after_step(epoch, step)
         losses.append(loss.detach())
     for network in {id(m): m for m in (model, judged)}.values():
-        _average_statistics(network, fabric)
+        average_statistics(network, fabric)
     loss = fabric.all_reduce(torch.stack(losses).mean()).item()  # of several processes, the mean
     if not math.isfinite(loss):
         raise FloatingPointError(f"loss must be finite, got {loss} in epoch {epoch}; try a smaller lr")
@@ -190,7 +190,7 @@ def _one_epoch(
     return row | {"seconds": time.perf_counter() - start}
 
 
-def _average_statistics(model: nn.Module, fabric: Fabric) -> None:
+def average_statistics(model: nn.Module, fabric: Fabric) -> None:
     """Of norms: of several processes, each has counted them on examples of its own."""
     if fabric.world_size == 1:
         return

@@ -135,6 +135,7 @@ GRADIENTS = """
 import sys, torch
 from multipath_gcn.data import load_digits
 from multipath_gcn.fabric import make_fabric
+from multipath_gcn.fit import average_statistics
 from multipath_gcn.nn import MultiPathGCN
 from multipath_gcn.tasks import ClusterTask
 torch.set_num_threads(1)
@@ -150,6 +151,10 @@ for norm, evaluation in (("batch", "graph"), (None, "parts")):
         fabric.backward(loss)
         found.append([p.grad.clone() for p in model.parameters()])
         optimizer.step()
+    for buffer in [b for b in model.buffers() if b.is_floating_point()]:
+        mean = fabric.all_gather(buffer).reshape(fabric.world_size, -1).mean(0)
+        average_statistics(model, fabric)
+        torch.testing.assert_close(buffer, mean)
     scores = task.evaluate(model)
 if fabric.is_global_zero:
     torch.save((found, scores, fabric.world_size), sys.argv[1])
