@@ -13,7 +13,8 @@ from timing import heading
 from multipath_gcn.report import paired_difference, read_runs
 
 OUT = Path(__file__).parent / "results" / "recipes"
-HEAD = "| recipe | validation % | minus none | test % | minus none | parameters | s per epoch |\n" + "|---" * 7 + "|"
+HEAD = "| recipe | seeds | validation % | minus none | test % | minus none | parameters | s per epoch |\n"
+HEAD += "|---" * 8 + "|"
 
 
 def main(runs: Path) -> None:
@@ -27,7 +28,8 @@ def main(runs: Path) -> None:
         for run in found:
             if run.data == data:
                 ours.setdefault(run.label, {})[run.seed] = run
-        lines += [f"## {data}, {len(ours['plain'])} seeds", "", HEAD]
+        epochs = max(run.best_epoch if run.curve is None else len(run.curve) for run in ours["plain"].values())
+        lines += [f"## {data}, {epochs} epochs", "", HEAD]
         for label in sorted(ours, key=lambda label: -mean(run.valid for run in ours[label].values())):
             lines.append(_row(label, ours[label], ours["plain"]))
         rows += [
@@ -36,6 +38,7 @@ def main(runs: Path) -> None:
             if run.data == data
         ]
         lines.append("")
+    lines += ["Runs of one thread each, two at a time, some beside other work: seconds are rough.", ""]
     OUT.mkdir(parents=True, exist_ok=True)
     pandas.DataFrame(rows).sort_values(["data", "recipe", "seed"]).to_csv(OUT / "runs.csv", index=False)
     (OUT / "README.md").write_text("\n".join(lines))
@@ -44,7 +47,7 @@ def main(runs: Path) -> None:
 
 def _row(label: str, runs: dict, plain: dict) -> str:
     seeds = sorted(runs)
-    cells = [label]
+    cells = [label, str(len(seeds))]
     for score in ("valid", "test"):
         values, theirs = ([100 * getattr(r[seed], score) for seed in seeds] for r in (runs, plain))
         middle, low, high = paired_difference(values, theirs)
