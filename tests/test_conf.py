@@ -16,7 +16,7 @@ PLUGIN = {
     "submitit_local": "hydra_plugins.hydra_submitit_launcher",
     "submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
     "ray": "hydra_plugins.hydra_ray_launcher",
-    "optuna": "hydra_plugins.hydra_optuna_sweeper",
+    **dict.fromkeys(("optuna", "paths", "windows", "image"), "hydra_plugins.hydra_optuna_sweeper"),
 }
 
 

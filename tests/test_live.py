@@ -27,7 +27,8 @@ def test_a_terminal_shows_the_sweep_and_not_its_runs(tmp_path, launcher):
     assert "running 0  done 2  failed 0  stopped 0  waiting 0" in text
     assert "best: digits multipath seed" in text
     assert "at best validation" not in text  # the runs' own lines are in their logs
-    assert all("at best validation" in path.read_text() for path in tmp_path.rglob("train.log"))
+    logs = [path.read_text() for path in tmp_path.rglob("train.log")]
+    assert len(logs) == 2 and all("at best validation" in log for log in logs)
 
 
 def _read(terminal):
