@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from multipath_gcn.data.node_dataset import METRICS, PARTS, NodeDataset, check_split
+from multipath_gcn.data.node_dataset import METRICS, PARTS, NodeDataset, check_known, check_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +59,8 @@ class LargeNodeDataset:
             raise ValueError(f"y must be {rule} for the metric {self.metric}, got {_words(self.y)}")
         split = {part: torch.from_numpy(np.asarray(ids)) for part, ids in self.split.items()}
         check_split(split, nodes)
-        for part in PARTS:
-            known = self.y[self.split[part]]
-            wrong = (known != 0) & (known != 1) if binary else (known < 0) | (known >= self.num_outputs)
-            if wrong.any():
-                rule = "be 0 or 1" if binary else f"lie in [0, {self.num_outputs})"
-                node = int(self.split[part][np.argwhere(wrong)[0, 0]])
-                raise ValueError(f"y must {rule} for every node of the split, got {known[wrong][0]} at node {node}")
+        for ids in split.values():
+            check_known(torch.from_numpy(self.y[ids.numpy()]), ids, self.num_outputs, binary)
         release(self.y)
 
 

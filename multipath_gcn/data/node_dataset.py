@@ -129,9 +129,13 @@ def _check_labels(y: Tensor, nodes: Tensor, data: NodeDataset) -> None:
     dtype, shape = (torch.float32, (data.x.size(0), data.num_outputs)) if binary else (torch.int64, (data.x.size(0),))
     if y.dtype != dtype or y.shape != shape:
         raise ValueError(f"y must be {dtype} of shape {shape} for the metric {data.metric}, got {_describe(y)}")
-    known = y[nodes.to(y.device)]
-    wrong = (known != 0) & (known != 1) if binary else (known < 0) | (known >= data.num_outputs)
+    check_known(y[nodes.to(y.device)], nodes, data.num_outputs, binary)
+
+
+def check_known(known: Tensor, nodes: Tensor, num_outputs: int, binary: bool) -> None:
+    """Labels of these nodes: classes in [0, num_outputs), or 0 and 1."""
+    wrong = (known != 0) & (known != 1) if binary else (known < 0) | (known >= num_outputs)
     if wrong.any():
-        rule = "be 0 or 1" if binary else f"lie in [0, {data.num_outputs})"
+        rule = "be 0 or 1" if binary else f"lie in [0, {num_outputs})"
         node = int(nodes[wrong.nonzero()[0, 0]])
         raise ValueError(f"y must {rule} for every node of the split, got {known[wrong][0].item()} at node {node}")

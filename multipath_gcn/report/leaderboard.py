@@ -12,7 +12,7 @@ from importlib.resources import files
 import pandas as pd
 
 from .runs import Run
-from .table import names, summarise
+from .table import names
 
 SEEDS = 10  # of OGB's rule, 0 to 9
 OURS = "this report"
@@ -27,12 +27,11 @@ def published(data: Sequence[str]) -> pd.DataFrame:
     return table[table["data"].isin(data)].reset_index(drop=True)
 
 
-def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
-    """Ours and those of others, by data and falling test score.
+def leaderboard(table: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
+    """Ours and those of others, by data and falling test score; the table is the summary of the runs.
 
     ``by_rule``: whether a row of ours has the seeds 0 to 9; of the others this is not known, and None.
     """
-    table = summarise(runs)
     seeds = {key: sorted(group) for key, group in _seeds(runs).items()}
     ours = pd.DataFrame(
         {

@@ -18,7 +18,7 @@ def write(table: pd.DataFrame, runs: Sequence[Run], problems: Sequence[Problem],
     """report.csv, report.md and its pictures, report.html with all of them in it, leaderboard.csv, .md and .tex."""
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "report.csv", index=False)
-    board = leaderboard.leaderboard(runs)
+    board = leaderboard.leaderboard(table, runs)
     board.to_csv(out / "leaderboard.csv", index=False)
     compared = leaderboard.against_published(board)
     ranked = {"Leaderboard": leaderboard.cells(board)}

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_ind
 
-from multipath_gcn.report import read_runs
+from multipath_gcn.report import read_runs, summarise
 from multipath_gcn.report.leaderboard import OURS, against_published, cells, latex, leaderboard, published, welch
 
 
@@ -18,7 +18,7 @@ def on_arxiv(runs, write_run):
 
 
 def test_ours_stand_among_the_published(on_arxiv):
-    table = leaderboard(on_arxiv)
+    table = leaderboard(summarise(on_arxiv), on_arxiv)
     assert table["test"].is_monotonic_decreasing and (table["source"] == OURS).sum() == 2
     ours = table[table["source"] == OURS].set_index("method")
     assert ours.loc["plain", "test"] == pytest.approx(72.45) and ours.loc["plain", "test_std"] == pytest.approx(
@@ -31,7 +31,8 @@ def test_ours_stand_among_the_published(on_arxiv):
 
 def test_other_data_have_no_published_rows(runs, write_run):
     write_run("a")
-    table = leaderboard(read_runs([runs])[0])
+    found = read_runs([runs])[0]
+    table = leaderboard(summarise(found), found)
     assert table["source"].tolist() == [OURS] and against_published(table).empty
 
 
@@ -51,12 +52,14 @@ def test_welch_is_scipys_on_the_values_themselves():
 
 
 def test_differences_to_the_published(on_arxiv):
-    table = against_published(leaderboard(on_arxiv)).set_index(["method", "baseline"])
+    table = against_published(leaderboard(summarise(on_arxiv), on_arxiv)).set_index(["method", "baseline"])
     assert table.loc[("plain", "GCN"), "difference"] == pytest.approx(72.45 - 71.74)
     assert table.loc[("plain", "GCN"), "p"] < 0.001 and math.isnan(table.loc[("plain", "Label propagation"), "p"])
 
 
 def test_latex_escapes_what_it_must(on_arxiv):
-    text = latex(leaderboard(on_arxiv))
+    text = latex(leaderboard(summarise(on_arxiv), on_arxiv))
     assert r"multi\_path" in text and r"72.45 $\pm$ 0.30" in text and r"Linear + C\&S" in text and r"test \%" in text
-    assert text.count(r"\\") == 1 + len(leaderboard(on_arxiv)) and text.startswith(r"\begin{tabular}{llrrrr}")
+    assert text.count(r"\\") == 1 + len(leaderboard(summarise(on_arxiv), on_arxiv)) and text.startswith(
+        r"\begin{tabular}{llrrrr}"
+    )
