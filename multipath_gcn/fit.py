@@ -1,7 +1,8 @@
 """The training loop: epochs, selection on validation, early stopping, history, checkpoint and exact resume.
 
 It knows neither graphs, images nor Hydra. A task is anything with ``train_losses(model, epoch)``, which yields the loss
-of each step of an epoch, and ``evaluate(model) -> {"train", "valid", "test", "valid_loss"}``.
+of each step of an epoch, and ``evaluate(model) -> {"train", "valid", "test", "valid_loss"}``. What a task learns
+itself, such as which examples it has asked the labels of, is kept where it has ``state_dict``.
 """
 
 import math
@@ -120,6 +121,7 @@ def fit(
         "optimizer": optimizer,
         "precision": fabric.strategy.precision,  # which may scale gradients
     } | ({} if average is None else {"average": average})
+    parts |= {"task": task} if hasattr(task, "state_dict") else {}
     checkpoint = Checkpoint(directory, parts | {f"scheduler{i}": s for i, s in enumerate(schedulers)})
     progress = checkpoint.load(fabric.device, lambda record: Progress(**record))
     if progress is None:

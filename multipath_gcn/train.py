@@ -27,7 +27,7 @@ from multipath_gcn.models import count_parameters
 from multipath_gcn.progress import training_progress
 from multipath_gcn.prune import Train
 from multipath_gcn.report import layer_table, plot_channels, plot_run
-from multipath_gcn.tasks import ClusterTask, Penalised, PruneTask
+from multipath_gcn.tasks import Penalised, PruneTask
 
 log = logging.getLogger(__name__)
 _THREADS = torch.get_num_threads()  # what `threads: null` means, whatever an earlier run of this process has set
@@ -49,9 +49,10 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     seed_everything(cfg.seed, verbose=False)
     with fabric.rank_zero_first():
         task = instantiate(cfg.task)(dataset, device=fabric.device)
-    model = instantiate(cfg.model, in_channels=task.in_channels, out_channels=task.out_channels, _convert_="all")
+    sizes = {"in_channels": task.in_channels, "out_channels": task.out_channels} | getattr(task, "further_sizes", {})
+    model = instantiate(cfg.model, **sizes, _convert_="all")
     task.check(model)
-    if fabric.world_size > 1 and not isinstance(task, ClusterTask):
+    if fabric.world_size > 1 and not getattr(task, "shares_steps", False):
         raise ValueError(f"task must be clusters for {fabric.world_size} processes, got {type(task).__name__}")
     if isinstance(task, PruneTask):
         model = task.prune(model.to(fabric.device), directory, stages(cfg, directory, task))
@@ -94,10 +95,9 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
         }
         | _scores(progress)
     )
-    if getattr(task, "refine", None) is not None:
+    if hasattr(task, "finish") and fabric.is_global_zero:
         model.load_state_dict(progress.best_weights)
-        result["before_refinement"] = {name: result[name] for name in ("train", "valid", "test")}
-        result |= task.refined(model)
+        result |= task.finish(model, progress.history, directory)
     if cfg.measure:
         result["measures"] = {name: progress.best[name] for name in cfg.measure}
     seconds = [row["seconds"] for row in progress.history]

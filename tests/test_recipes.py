@@ -27,7 +27,7 @@ def test_correct_and_smooth_is_pygs_and_changes_the_scores_alone(monkeypatch, tm
     assert refined["test"] > plain["test"] and refined["best_epoch"] == plain["best_epoch"]
 
 
-def test_refinement_sees_probabilities_and_training_labels():
+def test_refinement_sees_probabilities_and_training_labels(tmp_path):
     data = load_digits()
     seen = []
 
@@ -37,7 +37,9 @@ def test_refinement_sees_probabilities_and_training_labels():
 
     task = NodeTask(data, refine=refine)
     model = MultiPathGCN(task.in_channels, 8, task.out_channels)
-    scores = task.refined(model)
+    found = task.finish(model, [], tmp_path)
+    scores = {name: found[name] for name in ("train", "valid", "test")}
+    assert found["before_refinement"] == scores
     ((probabilities, labels, nodes, adj_t),) = seen
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(1797))
     assert nodes.equal(data.split["train"]) and labels.equal(data.y[nodes])

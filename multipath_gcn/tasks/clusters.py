@@ -55,6 +55,8 @@ class ClusterTask:
         ValueError: for an argument outside the above, naming rule and value.
     """
 
+    shares_steps = True
+
     def __init__(
         self,
         dataset: NodeDataset | LargeNodeDataset,

@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,14 +115,17 @@ class NodeTask:
         return scores | {"valid_loss": self.loss(output[valid], self.y[valid]).item()}
 
     @torch.no_grad()
-    def refined(self, model: nn.Module) -> dict[str, float]:
-        """Score of every split after ``refine``."""
-        model.eval()
+    def finish(self, model: nn.Module, history: list[dict[str, float]], directory: Path) -> dict[str, Any]:
+        """With ``refine``: the score of every split after it, and before it under ``before_refinement``."""
+        if self.refine is None:
+            return {}
+        scores = self.evaluate(model)
         x = self.x if self.labels is None else self._with_labels(self.split["train"])
         train, edge_index = self.split["train"], self.dataset.edge_index.to(self.y.device)
         adj_t = to_torch_csr_tensor(edge_index.flip(0), self.dataset.edge_weight, size=(self.x.shape[0],) * 2)
         output = self.refine(model(x, self.graph).float().softmax(dim=1), self.y[train], train, adj_t)
-        return {name: self.dataset.score(output, nodes) for name, nodes in self.split.items()}
+        refined = {name: self.dataset.score(output, nodes) for name, nodes in self.split.items()}
+        return {"before_refinement": {name: scores[name] for name in refined}} | refined
 
     def calibration(self, count: int, batch_size: int) -> list[tuple]:
         """What the model is called with in evaluation: the whole graph, whatever is asked for."""
