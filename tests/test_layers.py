@@ -54,7 +54,7 @@ ALLOWED = {
 }
 ALLOWED["tasks"] |= {"data"}
 ALLOWED["prune"] |= {"files"}
-ALLOWED["tasks"] |= {"files", "machine"}
+ALLOWED["tasks"] |= {"files", "machine", "report"}
 ALLOWED["models"] |= {"kernels", "files"}  # networks are written for the kernels on arrays
 ALLOWED["ops"] |= {"_native"}
 

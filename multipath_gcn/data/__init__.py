@@ -1,4 +1,4 @@
-"""Data sets: every loader is a plain function that returns a checked :class:`NodeDataset` or :class:`ImageDataset`.
+"""Data sets: every loader is a plain function that returns a checked data set, such as :class:`NodeDataset`.
 
 Names are imported when they are asked for: graphs bring PyG with them, 160 MB that images have no use for.
 """
@@ -10,6 +10,8 @@ _HOME = {
     "ImageDataset": "image_dataset",
     "ImageSplit": "image_dataset",
     "LargeNodeDataset": "large_dataset",
+    "MeshDataset": "mesh_dataset",
+    "MeshGeometry": "mesh_geometry",
     "NodeDataset": "node_dataset",
     "Normalize": "augment",
     "load_amazon": "pyg",
@@ -18,7 +20,9 @@ _HOME = {
     "load_cora_full": "pyg",
     "load_digit_images": "digit_images",
     "load_digits": "digits",
+    "load_faust": "faust",
     "load_images": "images",
+    "load_mesh_gradients": "mesh_gradients",
     "load_ogbn": "ogbn",
     "load_papers100m": "ogb_binary",
     "load_planetoid": "planetoid",

@@ -1,6 +1,7 @@
 """Networks: graph baselines and what makes them comparable; convolution networks that take any convolution."""
 
 from multipath_gcn.models.arrays import save_arrays
+from multipath_gcn.models.gauge_equivariant import GaugeEquivariantNet
 from multipath_gcn.models.gcn import GCN, ResGCN
 from multipath_gcn.models.match_width import build_matched, count_parameters, match_width
 from multipath_gcn.models.mobilenet import MobileNet
@@ -11,6 +12,7 @@ from multipath_gcn.models.vgg import VGG
 __all__ = [
     "GCN",
     "VGG",
+    "GaugeEquivariantNet",
     "MobileNet",
     "ResGCN",
     "ResNet",

@@ -10,6 +10,8 @@ from multipath_gcn.nn.channel import (
 from multipath_gcn.nn.conv_block import ConvBlock
 from multipath_gcn.nn.convert import Conversion, ConvertedLayer, convert
 from multipath_gcn.nn.cost import LayerCost, layer_costs
+from multipath_gcn.nn.gauge_conv import GaugeEquivariantConv
+from multipath_gcn.nn.gauge_nonlinearity import GatedNonlinearity, RegularNonlinearity
 from multipath_gcn.nn.gcn_conv import GCNConv
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.local_conv import LocalConv2d
@@ -34,6 +36,8 @@ __all__ = [
     "ConvertedLayer",
     "DepthwiseSeparableConv2d",
     "GCNConv",
+    "GatedNonlinearity",
+    "GaugeEquivariantConv",
     "GroupedConv2d",
     "GroupedLinear",
     "LayerCost",
@@ -43,6 +47,7 @@ __all__ = [
     "PackedDepthwiseSeparableConv2d",
     "PackedGroupedConv2d",
     "PackedUnevenGroupedConv2d",
+    "RegularNonlinearity",
     "SlidingChannelConv2d",
     "SlidingChannelLinear",
     "UnevenGroupedConv2d",

@@ -10,7 +10,7 @@ from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.hooks import hooked
 from multipath_gcn.nn.packed_conv import PackedDepthwiseSeparableConv2d
 from multipath_gcn.nn.replace import computes_as
-from multipath_gcn.nn.transform import check_options
+from multipath_gcn.nn.transform import build_windows
 from multipath_gcn.ops import ChannelWindows, prepack_separable_conv2d, separable_conv2d
 
 
@@ -155,10 +155,4 @@ def pointwise_windows(
     """What the 1x1 convolution of that name reads: see :class:`DepthwiseSeparableConv2d`."""
     if pointwise == "dense" and groups == 1:
         groups = None
-    check_options(pointwise, groups, overlap, "pointwise")
-    if pointwise == "dense":
-        return ChannelWindows.dense(in_channels, out_channels)
-    groups = 2 if groups is None else groups
-    if pointwise == "grouped":
-        return ChannelWindows.grouped(in_channels, out_channels, groups)
-    return ChannelWindows.sliding(in_channels, out_channels, groups, 0.5 if overlap is None else overlap)
+    return build_windows(in_channels, out_channels, pointwise, groups, overlap, "pointwise")

@@ -7,6 +7,7 @@ from torch import nn
 from torch_geometric.nn.dense.linear import Linear
 
 from multipath_gcn.nn.channel import GroupedLinear, SlidingChannelLinear
+from multipath_gcn.ops import ChannelWindows
 
 TRANSFORMS = ("dense", "grouped", "sliding")  # each has the options of those before it and one more
 
@@ -26,6 +27,24 @@ def build_transform(
     if transform == "grouped":
         return GroupedLinear(in_channels, out_channels, groups, bias=False)
     return SlidingChannelLinear(in_channels, out_channels, groups, 0.5 if overlap is None else overlap, bias=False)
+
+
+def build_windows(
+    in_channels: int,
+    out_channels: int,
+    transform: str = "dense",
+    groups: int | None = None,
+    overlap: Any = None,
+    name: str = "transform",
+) -> ChannelWindows:
+    """What the filters of a transform read, ``groups`` being 2 and ``overlap`` 0.5 where they are ``None``."""
+    check_options(transform, groups, overlap, name)
+    if transform == "dense":
+        return ChannelWindows.dense(in_channels, out_channels)
+    groups = 2 if groups is None else groups
+    if transform == "grouped":
+        return ChannelWindows.grouped(in_channels, out_channels, groups)
+    return ChannelWindows.sliding(in_channels, out_channels, groups, 0.5 if overlap is None else overlap)
 
 
 def check_options(transform: str, groups: int | None, overlap: Any, name: str = "transform") -> None:

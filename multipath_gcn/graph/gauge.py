@@ -1,0 +1,142 @@
+r"""Sums over neighbours on an oriented surface: what lies between features and weights of a gauge-equivariant layer.
+
+A feature of order L at a vertex is a real number and L complex ones, :math:`x = (x^0, x^1, \dots, x^L)`, laid out as
+2L+1 real components, x^0, Re x^1, Im x^1 and so on; :math:`\rho(\alpha)` multiplies :math:`x^m` by
+:math:`e^{im\alpha}`. Neighbour q of p is seen from p at the angle :math:`\theta_{pq}`, and parallel transport to p
+turns by :math:`g_{pq}`. In
+
+    y[p] = sum_q w[p] rho_out(theta) K(0) rho_in(g - theta) x[q],    w[p] = 1 / number of neighbours of p
+
+the weights K(0) are the same everywhere, so that the sums may come first: of what is turned to the edge,
+
+    t[e]    = rho_in(g - theta) x[q]                      rows: edge, component        columns: vertex, component
+    h[p, k] = sum_e w[p] wave_k(theta[e]) t[e]            rows: vertex, k              columns: edge
+
+k counting the waves 1, cos, sin, cos 2, sin 2 ..., of which rho_out is made. Both are sparse matrices times rows of
+channels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from multipath_gcn.graph.graph import Graph
+
+
+class GaugeGraph:
+    r"""The edges of an oriented surface with what a gauge-equivariant layer needs to know of them.
+
+    Args:
+        edge_index: int64 [2, E], source q over target p, each pair once and none from a vertex to itself.
+        angle: floating [E], :math:`\theta_{pq}`, at which p sees q, in radians.
+        transport: floating [E], :math:`g_{pq}`, by which parallel transport from q to p turns, in radians.
+        num_nodes: number of vertices.
+
+    Sums are means: the weight of an edge is 1 over the number of edges that end where it ends. Matrices are made when a
+    layer first asks for them, and kept.
+
+    Raises:
+        ValueError: for tensors that are no such edges.
+    """
+
+    def __init__(self, edge_index: Tensor, angle: Tensor, transport: Tensor, num_nodes: int):
+        _check(edge_index, angle, transport, num_nodes)
+        order = (edge_index[1] * num_nodes + edge_index[0]).argsort()
+        self.source, self.target = edge_index[:, order]
+        repeated = (self.source[1:] == self.source[:-1]) & (self.target[1:] == self.target[:-1])
+        if repeated.any():
+            at = int(repeated.nonzero()[0])
+            raise ValueError(f"edge_index must hold each edge once, got {_pair(self, at)} repeatedly")
+        self.angle, self.transport = angle[order], transport[order]
+        self.num_nodes = num_nodes
+        self._made: dict[tuple, Graph] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self.source.device
+
+    def to(self, device: torch.device | str) -> "GaugeGraph":
+        edge_index = torch.stack([self.source, self.target]).to(device)
+        return GaugeGraph(edge_index, self.angle.to(device), self.transport.to(device), self.num_nodes)
+
+    def turned(self, order: int) -> Graph:
+        """The first matrix of the head of this file, of shape [E (2 order + 1), N (2 order + 1)]."""
+        return self._keep(("turned", order), lambda: self._turned(order))
+
+    def waves(self, order: int, of_vertices: bool = False) -> Graph:
+        """The second, of shape [N (2 order + 1), E]; ``of_vertices`` for sums of the features of the sources
+        themselves, of shape [N (2 order + 1), N]."""
+        return self._keep(("waves", order, of_vertices), lambda: self._waves(order, of_vertices))
+
+    def _keep(self, key: tuple, make: Callable[[], Graph]) -> Graph:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def _turned(self, order: int) -> Graph:
+        edges, width = self.source.numel(), 2 * order + 1
+        first = (self.source * width)[:, None]
+        ones = torch.ones_like(self.angle)
+        cols, values, counts = [first], [ones], [1]
+        for m in range(1, order + 1):
+            phase = m * (self.transport - self.angle)
+            cos, sin, pair = phase.cos(), phase.sin(), first + torch.tensor([2 * m - 1, 2 * m], device=self.device)
+            cols += [pair, pair]
+            values += [cos, -sin, sin, cos]
+            counts += [2, 2]
+        rowptr = torch.tensor(counts, device=self.device).repeat(edges).cumsum(0)
+        shape = edges * width, self.num_nodes * width
+        return _matrix(rowptr, torch.cat(cols, dim=1).flatten(), torch.stack(values, dim=1).flatten(), shape)
+
+    def _waves(self, order: int, of_vertices: bool) -> Graph:
+        edges, width = self.source.numel(), 2 * order + 1
+        degree = torch.bincount(self.target, minlength=self.num_nodes)
+        # Edges are sorted by target: row k of vertex p begins after all rows of those before it and its own first k.
+        before = degree.cumsum(0) - degree
+        number = torch.arange(edges, device=self.device) - before[self.target]
+        place = before[self.target] * width + number
+        col = torch.empty(edges * width, dtype=torch.int64, device=self.device)
+        value = torch.empty(edges * width, dtype=self.angle.dtype, device=self.device)
+        share = 1 / degree[self.target].to(self.angle.dtype)
+        for k in range(width):
+            m = (k + 1) // 2
+            wave = (m * self.angle).cos() if k % 2 or k == 0 else (m * self.angle).sin()
+            at = place + k * degree[self.target]
+            col[at] = self.source if of_vertices else torch.arange(edges, device=self.device)
+            value[at] = share * wave
+        rowptr = degree.repeat_interleave(width).cumsum(0)
+        return _matrix(rowptr, col, value, (self.num_nodes * width, self.num_nodes if of_vertices else edges))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_nodes={self.num_nodes}, num_edges={self.source.numel()})"
+
+
+def _matrix(row_ends: Tensor, col: Tensor, value: Tensor, shape: tuple[int, int]) -> Graph:
+    whole = torch.int32 if max(*shape, col.numel()) < 2**31 else torch.int64
+    return Graph(F.pad(row_ends, (1, 0)).to(whole), col.to(whole), value, shape)
+
+
+def _pair(graph: GaugeGraph, at: int) -> tuple[int, int]:
+    return int(graph.source[at]), int(graph.target[at])
+
+
+def _check(edge_index: Tensor, angle: Tensor, transport: Tensor, num_nodes: int) -> None:
+    if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(f"edge_index must be int64 of shape [2, E], got {edge_index.dtype} {list(edge_index.shape)}")
+    for name, values in (("angle", angle), ("transport", transport)):
+        if not values.is_floating_point() or values.shape != edge_index.shape[1:]:
+            rule = f"be floating of shape [E] = {list(edge_index.shape[1:])}"
+            raise ValueError(f"{name} must {rule}, got {values.dtype} {list(values.shape)}")
+        if not values.isfinite().all():
+            edge = int((~values.isfinite()).nonzero()[0])
+            raise ValueError(f"{name} must be finite, got {float(values[edge])} at edge {edge}")
+    if edge_index.numel():
+        low, high = map(int, edge_index.aminmax())
+        if low < 0 or high >= num_nodes:
+            raise ValueError(f"edge_index must lie in [0, {num_nodes}), got {low if low < 0 else high}")
+    loops = edge_index[0] == edge_index[1]
+    if loops.any():
+        node = int(edge_index[0][loops][0])
+        raise ValueError(f"edge_index must join different vertices, got a loop at vertex {node}")

@@ -1,0 +1,135 @@
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from multipath_gcn.graph import GaugeGraph
+from multipath_gcn.nn.transform import build_windows
+from multipath_gcn.ops import ChannelWindows, channel_transform, propagate
+
+
+class GaugeEquivariantConv(nn.Module):
+    r"""The gauge-equivariant convolution on meshes of `"Gauge Equivariant Mesh CNNs: Anisotropic convolutions on
+    geometric graphs" <https://arxiv.org/abs/2003.05425>`_.
+
+    .. math::
+        y_p = S x_p + \frac{1}{|\mathcal{N}_p|} \sum_{q \in \mathcal{N}_p} K(\theta_{pq}) \, \rho_{in}(g_{pq}) \, x_q +
+        b, \qquad K(\theta) = \rho_{out}(\theta) \, K(0) \, \rho_{in}(-\theta)
+
+    :math:`\theta_{pq}` is the angle at which p sees its neighbour q in the frame of its tangent plane, :math:`g_{pq}`
+    that by which parallel transport turns frames from q to p, and :math:`\rho` turns a feature with the frame: order 0
+    not at all, order m by m times the angle. :math:`S` commutes with :math:`\rho`, any matrix is a :math:`K(0)`, and
+    the bias is added to order 0 only, so that turning the frames at all vertices turns the output as it turns the
+    input, exactly. Sums over neighbours come before weights (see :mod:`multipath_gcn.graph.gauge`), so that what is
+    made for an edge is the size of one feature, and weights are applied once a vertex.
+
+    Weights: :math:`C_{out} C_{in} ((2L+1)(2L'+1) + 2 \min(L, L') + 1)` for dense windows, L and L' the orders.
+
+    Args:
+        in_channels, out_channels: numbers of features of each order, C.
+        in_order, out_order: highest orders L and L', 0 or more.
+        bias: whether to add a learned bias.
+        transform, groups, overlap: which input channels a filter reads, of every order the same, as in
+            :class:`~multipath_gcn.nn.GCNConv`: never a window across orders.
+        device, dtype: of the parameters, which start uniform in :math:`\pm \sqrt{6 / (f_{in} + f_{out})}`, f the
+            numbers of values that a value of this order is made of, and that are made of it.
+
+    Shapes:
+        - **input:** vertex features :math:`(|\mathcal{V}|, 2L+1, C_{in})`: order 0, then real and imaginary part of
+          each further order, of all channels; a :class:`~multipath_gcn.graph.GaugeGraph`
+        - **output:** :math:`(|\mathcal{V}|, 2L'+1, C_{out})`
+
+    Raises:
+        ValueError: for a negative order, widths that do not fit ``groups``, or an input of another shape.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        in_order: int = 2,
+        out_order: int = 2,
+        bias: bool = True,
+        *,
+        transform: str = "dense",
+        groups: int | None = None,
+        overlap: Any = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        for name, order in (("in_order", in_order), ("out_order", out_order)):
+            if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+                raise ValueError(f"{name} must be an integer of at least 0, got {order!r}")
+        factory = {"device": device, "dtype": dtype}
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_order, self.out_order = in_order, out_order
+        self.windows = build_windows(in_channels, out_channels, transform, groups, overlap)
+        self._both = ChannelWindows(2 * self.windows.start.tolist(), self.windows.width, in_channels)
+        read, written, width = 2 * in_order + 1, 2 * out_order + 1, self.windows.width
+        self.weight = nn.Parameter(torch.empty(written, out_channels, read, width, **factory))
+        self.weight_self = nn.Parameter(torch.empty(min(read, written), out_channels, width, **factory))
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_channels, **factory)) if bias else None)
+        self.options = {"transform": transform, "groups": groups, "overlap": overlap}
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        share = self.windows.width * (1 + self.out_channels / self.in_channels)
+        for weight, values in ((self.weight, 2 * self.in_order + 1), (self.weight_self, 1)):
+            bound = math.sqrt(6 / (share * values))
+            nn.init.uniform_(weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, graph: GaugeGraph) -> Tensor:
+        wanted = graph.num_nodes, 2 * self.in_order + 1, self.in_channels
+        if x.shape != wanted:
+            raise ValueError(f"x must have shape {list(wanted)}, got {list(x.shape)}")
+        sums = self._sums(x, graph)
+        outputs = []
+        for n in range(self.out_order + 1):
+            at = slice(0, 1) if n == 0 else slice(2 * n - 1, 2 * n + 1)  # the components of order n
+            y = self._mixed(sums[:, at], self.weight[at], self.bias if n == 0 else None)
+            if n <= self.in_order:
+                y = y + self._mixed(x[:, at, None], self.weight_self[at, :, None], None)
+            outputs.append(y)
+        return torch.cat(outputs, dim=1)
+
+    def _sums(self, x: Tensor, graph: GaugeGraph) -> Tensor:
+        """h of :mod:`multipath_gcn.graph.gauge`, [N, 2L'+1, 2L+1, C]."""
+        if self.in_order == 0:  # nothing to be turned, hence no need of a value for each edge
+            h = propagate(graph.waves(self.out_order, of_vertices=True), x.flatten(1))
+        else:
+            turned = propagate(graph.turned(self.in_order), x.reshape(-1, self.in_channels))
+            h = propagate(graph.waves(self.out_order), turned.view(-1, x[0].numel()))
+        return h.view(x.size(0), 2 * self.out_order + 1, *x.shape[1:])
+
+    def _mixed(self, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """One order of the output, [N, parts, C']: a weight [parts, C', S, K] by a sum h [N, parts, S, C], both real
+        (one part) or both complex (two)."""
+        if not self.windows.is_dense:
+            return self._mixed_by_windows(h, weight, bias)
+        if len(weight) == 1:
+            return F.linear(h.flatten(1), weight.flatten(2)[0], bias).unsqueeze(1)
+        real, imaginary = weight.flatten(2)
+        both = torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
+        return F.linear(h.flatten(1), both).unflatten(1, (2, self.out_channels))
+
+    def _mixed_by_windows(self, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        parts = len(weight)
+        windows = self.windows if parts == 1 else self._both
+        y = bias
+        for s in range(h.size(2)):
+            term = channel_transform(h[:, :, s], weight[:, :, s].flatten(0, 1), windows)
+            y = term if y is None else y + term
+        if parts == 1:
+            return y
+        y = y.unflatten(2, (2, self.out_channels))  # each part of the sum by each part of the weight
+        return torch.stack([y[:, 0, 0] - y[:, 1, 1], y[:, 1, 0] + y[:, 0, 1]], dim=1)
+
+    def __repr__(self) -> str:
+        given = "".join(f", {name}={value!r}" for name, value in self.options.items() if value not in (None, "dense"))
+        sizes = f"{self.in_channels}, {self.out_channels}, in_order={self.in_order}, out_order={self.out_order}"
+        return f"{type(self).__name__}({sizes}{given})"
