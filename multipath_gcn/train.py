@@ -54,6 +54,8 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     task.check(model)
     if fabric.world_size > 1 and not getattr(task, "shares_steps", False):
         raise ValueError(f"task must be clusters for {fabric.world_size} processes, got {type(task).__name__}")
+    if hasattr(task, "prepare"):
+        model = task.prepare(model.to(fabric.device))
     if isinstance(task, PruneTask):
         model = task.prune(model.to(fabric.device), directory, stages(cfg, directory, task))
         seed_everything(cfg.seed, verbose=False)  # whether the stages were trained now or before

@@ -3,6 +3,7 @@
 from multipath_gcn.models.arrays import save_arrays
 from multipath_gcn.models.gauge_equivariant import GaugeEquivariantNet
 from multipath_gcn.models.gcn import GCN, ResGCN
+from multipath_gcn.models.grouped_ensemble import GroupedEnsemble
 from multipath_gcn.models.match_width import build_matched, count_parameters, match_width
 from multipath_gcn.models.mobilenet import MobileNet
 from multipath_gcn.models.resnet import ResNet
@@ -13,6 +14,7 @@ __all__ = [
     "GCN",
     "VGG",
     "GaugeEquivariantNet",
+    "GroupedEnsemble",
     "MobileNet",
     "ResGCN",
     "ResNet",

@@ -1,6 +1,7 @@
 """Networks of different shape made comparable: the width at which one has as many parameters as another."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -44,18 +45,23 @@ def match_width(build: Callable[[int], nn.Module], parameters: int) -> int:
 
 
 def build_matched(
-    in_channels: int, out_channels: int, network: Callable[..., nn.Module], reference: Callable[..., nn.Module]
+    in_channels: int,
+    out_channels: int,
+    network: Callable[..., nn.Module],
+    reference: Callable[..., nn.Module],
+    **sizes: Any,
 ) -> nn.Module:
     """``network`` at the width at which it has as many parameters as ``reference``.
 
     Args:
         in_channels, out_channels: given to both.
-        network: called with ``in_channels``, ``out_channels`` and ``hidden_channels``.
-        reference: called with ``in_channels`` and ``out_channels``.
+        network: called with ``in_channels``, ``out_channels``, ``sizes`` and ``hidden_channels``.
+        reference: called with ``in_channels``, ``out_channels`` and ``sizes``.
+        sizes: what both must know besides, such as ``frame_size``.
     """
 
     def build(width: int) -> nn.Module:
-        return network(in_channels=in_channels, hidden_channels=width, out_channels=out_channels)
+        return network(in_channels=in_channels, hidden_channels=width, out_channels=out_channels, **sizes)
 
-    target = count_parameters(reference(in_channels=in_channels, out_channels=out_channels))
+    target = count_parameters(reference(in_channels=in_channels, out_channels=out_channels, **sizes))
     return build(match_width(build, target))

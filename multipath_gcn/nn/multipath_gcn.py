@@ -146,17 +146,19 @@ class MultiPathGCN(nn.Module):
         self.readout.reset_parameters()
 
     def forward(self, x: Tensor, edge_index: Adj | Graph, edge_weight: OptTensor = None) -> Tensor:
+        outputs, graph = self._outputs(x, edge_index, edge_weight)
+        if self.path_dropout and self.training:
+            outputs = [x * factor for x, factor in zip(outputs, self._kept(outputs[0]), strict=True)]
+        return self._read(self._combined(outputs), graph)
+
+    def _outputs(self, x: Tensor, edge_index: Adj | Graph, edge_weight: OptTensor) -> tuple[list[Tensor], Graph]:
         check_features(x)
         x = read(x)
         graph = cache.normalized(edge_index, edge_weight, num_nodes=num_nodes(x), dtype=_type(x))
         x = dropout(x, self.input_dropout, self.training)
         if is_sparse(x) and not self.stem and () in self.path_widths:
             x = x.to_dense()  # the identity path hands the features themselves to the combination
-        outputs = self._path_outputs(_run(self.stem, x, graph), graph)
-        if self.path_dropout and self.training:
-            outputs = [x * factor for x, factor in zip(outputs, self._kept(outputs[0]), strict=True)]
-        x = self._combined(outputs)
-        return self.readout(x, graph) if isinstance(self.readout, GCNConv) else linear(graph, x, self.readout)
+        return self._path_outputs(_run(self.stem, x, graph), graph), graph
 
     def _path_outputs(self, x: Features, graph: Graph) -> list[Tensor]:
         first = [path[0] for path in self.paths if len(path)]
@@ -165,6 +167,26 @@ class MultiPathGCN(nn.Module):
             x = None  # its memory is free from here on
         run = partial(checkpoint, _run, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else _run
         return [run(path, x, graph, known.pop(path[0], None) if len(path) else None) for path in self.paths]
+
+    def path_scores(self, x: Tensor, edge_index: Adj | Graph, edge_weight: OptTensor = None) -> Tensor:
+        r"""What the readout says of each path alone: :math:`f(P H_p)` where paths are added, :math:`f(H_p)` where their
+        mean is taken, so that the mean over p is what a call returns.
+
+        Shapes:
+            - **input:** as of a call
+            - **output:** :math:`(P, |\mathcal{V}|, F_{out})`
+
+        Raises:
+            ValueError: for paths combined otherwise.
+        """
+        if self.combine not in ("sum", "mean"):
+            raise ValueError(f"combine must be 'sum' or 'mean' for scores of single paths, got {self.combine!r}")
+        outputs, graph = self._outputs(x, edge_index, edge_weight)
+        scale = len(outputs) if self.combine == "sum" else 1
+        return torch.stack([self._read(scale * output, graph) for output in outputs])
+
+    def _read(self, x: Tensor, graph: Graph) -> Tensor:
+        return self.readout(x, graph) if isinstance(self.readout, GCNConv) else linear(graph, x, self.readout)
 
     def inference(
         self,

@@ -4,12 +4,14 @@ A task is made of a data set and a device. It has ``train_losses`` and ``evaluat
 ``check(model)``, which refuses a model that does not fit, and the numbers ``in_channels``, ``out_channels`` and
 ``steps`` of an epoch. It may have, besides:
 
+- ``prepare(model)``, which makes of the model what is trained in its place;
 - ``further_sizes``, with which a model for it is made beside the two widths;
 - ``finish(model, history, directory)``, called once with the best weights: what the result says in addition;
 - ``shares_steps = True``, where several processes may train it together;
 - ``state_dict`` and ``load_state_dict``, for what it learns itself.
 """
 
+from multipath_gcn.tasks.active import ActiveTask
 from multipath_gcn.tasks.clusters import ClusterTask
 from multipath_gcn.tasks.consistency import ConsistencyLoss
 from multipath_gcn.tasks.image import ImageTask
@@ -20,6 +22,7 @@ from multipath_gcn.tasks.penalised import Penalised
 from multipath_gcn.tasks.prune import PruneTask
 
 __all__ = [
+    "ActiveTask",
     "ClusterTask",
     "ConsistencyLoss",
     "ImageTask",

@@ -32,3 +32,19 @@ def test_refuses():
 def test_refuses_a_network_that_does_not_grow():
     with pytest.raises(ValueError, match="build must give more parameters for a greater width, got 12 and then 12"):
         match_width(lambda width: nn.Linear(3, 3), 100)
+
+
+def test_further_sizes_are_given_to_both():
+    seen = []
+
+    def network(in_channels, out_channels, hidden_channels, sides):
+        seen.append(sides)
+        return nn.Sequential(*(nn.Linear(in_channels * sides, hidden_channels) for _ in range(sides)))
+
+    def reference(in_channels, out_channels, sides):
+        seen.append(sides)
+        return nn.Linear(in_channels, 12 * sides * out_channels)
+
+    built = build_matched(5, 7, network, reference, sides=4)
+    assert set(seen) == {4} and len(built) == 4
+    assert count_parameters(built) == 24 * 84  # 4 (20 + 1) h, of 336 (5 + 1)
