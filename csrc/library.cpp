@@ -70,6 +70,12 @@ STABLE_TORCH_LIBRARY(multipath_gcn, m) {
   m.def("activate_bias_grad(Tensor grad, Tensor kept, float dropout) -> Tensor");
   // y[i, f] = scale sum_p parts_p[i, f]
   m.def("combine(Tensor[] parts, float scale) -> Tensor");
+  // Sums over the edges of an oriented surface, y[p, k, j, c] = sum_e wave[e, k] (R_e x[q])[j, c], and their gradient; see
+  // kernels/gauge_sums.h. rowptr and col: edges by target, and their sources; transposed: edges by source, their targets and
+  // which edges they are
+#define SURFACE "Tensor turn, Tensor wave, Tensor rowptr, Tensor col, Tensor rowptr_t, Tensor col_t, Tensor edge_t"
+  m.def("gauge_sums(Tensor x, " SURFACE ") -> Tensor");
+  m.def("gauge_sums_grad(Tensor grad, " SURFACE ") -> Tensor");
   // y[c, r] = x[r, c]
   m.def("transposed(Tensor x) -> Tensor");
 }

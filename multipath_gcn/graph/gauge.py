@@ -12,11 +12,12 @@ the weights K(0) are the same everywhere, so that the sums may come first: of wh
     t[e]    = rho_in(g - theta) x[q]                      rows: edge, component        columns: vertex, component
     h[p, k] = sum_e w[p] wave_k(theta[e]) t[e]            rows: vertex, k              columns: edge
 
-k counting the waves 1, cos, sin, cos 2, sin 2 ..., of which rho_out is made. Both are sparse matrices times rows of
-channels.
+k counting the waves 1, cos, sin, cos 2, sin 2 ..., of which rho_out is made: two sparse matrices times rows of channels, or
+one operator for both.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class GaugeGraph:
             raise ValueError(f"edge_index must hold each edge once, got {_pair(self, at)} repeatedly")
         self.angle, self.transport = angle[order], transport[order]
         self.num_nodes = num_nodes
-        self._made: dict[tuple, Graph] = {}
+        self._made: dict[tuple, Any] = {}
 
     @property
     def device(self) -> torch.device:
@@ -70,7 +71,32 @@ class GaugeGraph:
         themselves, of shape [N (2 order + 1), N]."""
         return self._keep(("waves", order, of_vertices), lambda: self._waves(order, of_vertices))
 
-    def _keep(self, key: tuple, make: Callable[[], Graph]) -> Graph:
+    def operands(self, in_order: int, out_order: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """What the operator ``gauge_sums`` takes beside features: turn, wave, the edges by target and by source."""
+        return self._keep(("operands", in_order, out_order, dtype), lambda: self._operands(in_order, out_order, dtype))
+
+    def _operands(self, in_order: int, out_order: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        phases = [m * (self.transport - self.angle) for m in range(1, in_order + 1)]
+        turn = [torch.stack([phase.cos(), phase.sin()], dim=1) for phase in phases]
+        turn = torch.stack(turn, dim=1) if turn else self.angle.new_empty(self.angle.numel(), 0, 2)
+        wave = self._share()[:, None] * torch.stack([self._wave(k) for k in range(2 * out_order + 1)], dim=1)
+        by_source = self.source.argsort(stable=True)
+        rowptr, rowptr_t = (self._rowptr(ends) for ends in (self.target, self.source))
+        return turn.to(dtype), wave.to(dtype), rowptr, self.source, rowptr_t, self.target[by_source], by_source
+
+    def _rowptr(self, ends: Tensor) -> Tensor:
+        return F.pad(torch.bincount(ends, minlength=self.num_nodes).cumsum(0), (1, 0))
+
+    def _wave(self, k: int) -> Tensor:
+        """1, cos, sin, cos 2, sin 2 ... of the angle."""
+        phase = (k + 1) // 2 * self.angle
+        return phase.cos() if k % 2 or k == 0 else phase.sin()
+
+    def _share(self) -> Tensor:
+        """w of every edge."""
+        return 1 / torch.bincount(self.target, minlength=self.num_nodes)[self.target].to(self.angle.dtype)
+
+    def _keep(self, key: tuple, make: Callable[[], Any]) -> Any:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
@@ -99,13 +125,11 @@ class GaugeGraph:
         place = before[self.target] * width + number
         col = torch.empty(edges * width, dtype=torch.int64, device=self.device)
         value = torch.empty(edges * width, dtype=self.angle.dtype, device=self.device)
-        share = 1 / degree[self.target].to(self.angle.dtype)
+        share = self._share()
         for k in range(width):
-            m = (k + 1) // 2
-            wave = (m * self.angle).cos() if k % 2 or k == 0 else (m * self.angle).sin()
             at = place + k * degree[self.target]
             col[at] = self.source if of_vertices else torch.arange(edges, device=self.device)
-            value[at] = share * wave
+            value[at] = share * self._wave(k)
         rowptr = degree.repeat_interleave(width).cumsum(0)
         return _matrix(rowptr, col, value, (self.num_nodes * width, self.num_nodes if of_vertices else edges))
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from multipath_gcn.graph import GaugeGraph
 from multipath_gcn.nn.transform import build_windows
-from multipath_gcn.ops import ChannelWindows, channel_transform, propagate
+from multipath_gcn.ops import ChannelWindows, channel_transform, gauge_sums
 
 
 class GaugeEquivariantConv(nn.Module):
@@ -87,7 +87,7 @@ class GaugeEquivariantConv(nn.Module):
         wanted = graph.num_nodes, 2 * self.in_order + 1, self.in_channels
         if x.shape != wanted:
             raise ValueError(f"x must have shape {list(wanted)}, got {list(x.shape)}")
-        sums = self._sums(x, graph)
+        sums = gauge_sums(graph, x, self.out_order)  # [N, 2L'+1, 2L+1, C]
         outputs = []
         for n in range(self.out_order + 1):
             at = slice(0, 1) if n == 0 else slice(2 * n - 1, 2 * n + 1)  # the components of order n
@@ -96,15 +96,6 @@ class GaugeEquivariantConv(nn.Module):
                 y = y + self._mixed(x[:, at, None], self.weight_self[at, :, None], None)
             outputs.append(y)
         return torch.cat(outputs, dim=1)
-
-    def _sums(self, x: Tensor, graph: GaugeGraph) -> Tensor:
-        """h of :mod:`multipath_gcn.graph.gauge`, [N, 2L'+1, 2L+1, C]."""
-        if self.in_order == 0:  # nothing to be turned, hence no need of a value for each edge
-            h = propagate(graph.waves(self.out_order, of_vertices=True), x.flatten(1))
-        else:
-            turned = propagate(graph.turned(self.in_order), x.reshape(-1, self.in_channels))
-            h = propagate(graph.waves(self.out_order), turned.view(-1, x[0].numel()))
-        return h.view(x.size(0), 2 * self.out_order + 1, *x.shape[1:])
 
     def _mixed(self, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """One order of the output, [N, parts, C']: a weight [parts, C', S, K] by a sum h [N, parts, S, C], both real

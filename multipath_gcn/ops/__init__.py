@@ -3,6 +3,7 @@
 from multipath_gcn.ops.activate import activate, combine, dropout_mask
 from multipath_gcn.ops.channel_transform import PackedWeight, channel_transform, channel_transform_2d, pack_weight
 from multipath_gcn.ops.explain_conv2d import explain_conv2d
+from multipath_gcn.ops.gauge_sums import gauge_sums
 from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
 from multipath_gcn.ops.packed_conv2d import PackedConv2d, prepack_conv2d
 from multipath_gcn.ops.propagate import keep_product, propagate
@@ -22,6 +23,7 @@ __all__ = [
     "combine",
     "dropout_mask",
     "explain_conv2d",
+    "gauge_sums",
     "grouped_conv2d",
     "keep_product",
     "pack_weight",

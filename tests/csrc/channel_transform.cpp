@@ -287,6 +287,7 @@ int check_all(const char* isa, int64_t count) {
     check_convolution(count);
     check_separable(count);
     check_uneven(count);
+    check_gauge(count);
     check<float>("float32", count);
     check<double>("float64", count);
     check<BFloat16>("bfloat16", count);
@@ -294,7 +295,7 @@ int check_all(const char* isa, int64_t count) {
     std::printf("%s: %s\n", isa, error.what());
     return 1;
   }
-  std::printf("%s: %d problems, all equal\n", isa, static_cast<int>(8 * count));
+  std::printf("%s: %d problems, all equal\n", isa, static_cast<int>(9 * count));
   return 0;
 }
 

@@ -33,6 +33,7 @@ void check_propagation(int64_t count);  // throws if a kernel of propagation err
 void check_convolution(int64_t count);  // throws if a kernel of grouped convolution errs
 void check_separable(int64_t count);    // throws if the kernel of separable convolution errs
 void check_uneven(int64_t count);       // throws if the kernel of uneven convolution errs
+void check_gauge(int64_t count);        // throws if a kernel of sums over a surface errs
 void check_far_elements();  // throws if a kernel errs beyond 2^31 elements
 
 }  // namespace multipath_gcn

@@ -7,6 +7,7 @@ import torch
 from multipath_gcn.ops.reference import (
     activate,
     channel_transform,
+    gauge_sums,
     grouped_conv2d,
     propagate,
     separable_conv2d,
@@ -20,6 +21,7 @@ LIBRARY = None  # keeps what define() registered
 _MATRIX = "Tensor rowptr, Tensor col, Tensor? weight, Tensor? row_scale, Tensor? col_scale"
 _TRANSPOSED = "Tensor? rowptr_t, Tensor? col_t, Tensor? weight_t"
 _CONV = "int[] stride, int[] padding, int[] dilation, int groups"
+_SURFACE = "Tensor turn, Tensor wave, Tensor rowptr, Tensor col, Tensor rowptr_t, Tensor col_t, Tensor edge_t"
 _ACTIVATION = "Tensor? bias, bool relu, float dropout, Tensor? seed"
 
 # The operators of csrc/library.cpp, by the module that defines them; a test compares the two.
@@ -70,6 +72,10 @@ SCHEMAS = {
         "Tensor start, Tensor order, int out_channels, int width, int out_height, int out_width, bool relu) -> Tensor",
     ),
     uneven_conv2d: ("uneven_conv2d(Tensor x, Tensor weight, Tensor layout, Tensor? bias, Tensor? residual) -> Tensor",),
+    gauge_sums: (
+        f"gauge_sums(Tensor x, {_SURFACE}) -> Tensor",
+        f"gauge_sums_grad(Tensor grad, {_SURFACE}) -> Tensor",
+    ),
     transposed: ("transposed(Tensor x) -> Tensor",),
 }
 
