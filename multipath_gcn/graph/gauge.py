@@ -12,8 +12,8 @@ the weights K(0) are the same everywhere, so that the sums may come first: of wh
     t[e]    = rho_in(g - theta) x[q]                      rows: edge, component        columns: vertex, component
     h[p, k] = sum_e w[p] wave_k(theta[e]) t[e]            rows: vertex, k              columns: edge
 
-k counting the waves 1, cos, sin, cos 2, sin 2 ..., of which rho_out is made: two sparse matrices times rows of channels, or
-one operator for both.
+k counting the waves 1, cos, sin, cos 2, sin 2 ..., of which rho_out is made: two sparse matrices times rows of
+channels, or one operator for both.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-r"""h[p, k] = sum_e w[p] wave_k(theta[e]) rho_in(g - theta) x[q], what weights of a gauge-equivariant layer are applied to."""
+r"""h[p, k] = sum_e w[p] wave_k(theta[e]) rho_in(g - theta) x[q], what weights of a gauge-equivariant layer are applied
+to."""
 
 import torch
 from torch import Tensor
@@ -10,15 +11,16 @@ from multipath_gcn.ops.propagate import propagate
 
 
 def gauge_sums(graph: GaugeGraph, x: Tensor, out_order: int) -> Tensor:
-    r"""Means over the neighbours of each vertex of their features, brought to the edge and multiplied by waves of its angle.
+    r"""Means over the neighbours of each vertex of their features, brought to the edge and multiplied by waves of its
+    angle.
 
     .. math::
-        h_{pk} = \frac{1}{|\mathcal{N}_p|} \sum_{q \in \mathcal{N}_p} w_k(\theta_{pq}) \, \rho(g_{pq} - \theta_{pq}) \, x_q,
-        \qquad w = (1, \cos \theta, \sin \theta, \cos 2\theta, \dots)
+        h_{pk} = \frac{1}{|\mathcal{N}_p|} \sum_{q \in \mathcal{N}_p} w_k(\theta_{pq}) \, \rho(g_{pq} - \theta_{pq}) \,
+        x_q, \qquad w = (1, \cos \theta, \sin \theta, \cos 2\theta, \dots)
 
     On the CPU one operator, which keeps nothing for an edge; elsewhere two sparse matrices, one after the other (see
-    :mod:`multipath_gcn.graph.gauge`). Sums are kept in float32, of float64 in float64, in the order of the edges: the same
-    bits for any number of threads.
+    :mod:`multipath_gcn.graph.gauge`). Sums are kept in float32, of float64 in float64, in the order of the edges: the
+    same bits for any number of threads.
 
     Args:
         graph: the edges.

@@ -43,6 +43,7 @@ class ActiveTask:
         rounds: how many, the first included: the number of epochs.
         steps: training steps of a round.
         batch_size: labelled examples of a step, at most; ``None`` for all.
+        most: examples of the pool, of validation and of test, at most each, drawn at random; ``None`` for all.
         device: where steps are computed.
 
     Attributes:
@@ -64,6 +65,7 @@ class ActiveTask:
         rounds: int = 10,
         steps: int = 50,
         batch_size: int | None = None,
+        most: int | None = None,
         device: torch.device | str = "cpu",
     ):
         if not isinstance(dataset, NodeDataset | ImageDataset):
@@ -73,11 +75,12 @@ class ActiveTask:
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}, got {value!r}")
         numbers = {"initial": initial, "count": count, "rounds": rounds, "steps": steps, "members": members}
-        for name, number in (numbers | ({} if batch_size is None else {"batch_size": batch_size})).items():
+        limits = {"batch_size": batch_size, "most": most}
+        for name, number in (numbers | {name: limit for name, limit in limits.items() if limit is not None}).items():
             if isinstance(number, bool) or not isinstance(number, int) or number < 1 + (name == "members"):
                 raise ValueError(f"{name} must be an integer of at least {1 + (name == 'members')}, got {number!r}")
         self.device = torch.device(device)
-        self.pool = (NodePool if isinstance(dataset, NodeDataset) else ImagePool)(dataset, self.device)
+        self.pool = (NodePool if isinstance(dataset, NodeDataset) else ImagePool)(dataset, most, self.device)
         size, budget = len(self.pool.labels["train"]), initial + count * (rounds - 1)
         if budget > size:
             rule = f"{initial} + {count} * {rounds - 1} = {budget}"

@@ -17,9 +17,9 @@ _IMAGES = 500  # computed at once
 
 
 class NodePool:
-    """Nodes of one graph: those outside validation and test are the pool."""
+    """Nodes of one graph: those outside validation and test are the pool; of each part at most so many, at random."""
 
-    def __init__(self, dataset: NodeDataset, device: torch.device):
+    def __init__(self, dataset: NodeDataset, most: int | None, device: torch.device):
         if dataset.metric != "acc":
             raise ValueError(f"dataset must have classes for task=active, got the metric {dataset.metric}")
         outside = torch.ones(dataset.x.size(0), dtype=torch.bool)
@@ -27,7 +27,8 @@ class NodePool:
             outside[dataset.split[part]] = False
         nodes = outside.nonzero().squeeze(1)
         check_known(dataset.y[nodes], nodes, dataset.num_outputs, binary=False)
-        self.nodes = {"train": nodes, "valid": dataset.split["valid"], "test": dataset.split["test"]}
+        whole = {"train": nodes, "valid": dataset.split["valid"], "test": dataset.split["test"]}
+        self.nodes = {part: whole[part][_some(len(whole[part]), most)] for part in PARTS}
         self.labels = {part: dataset.y[self.nodes[part]].to(device) for part in PARTS}
         self.graph = Graph.normalized(dataset.edge_index, dataset.edge_weight, num_nodes=outside.numel()).to(device)
         self.x = compressed(dataset.x).to(device)
@@ -45,11 +46,12 @@ class NodePool:
 
 
 class ImagePool:
-    """Images: the training split is the pool."""
+    """Images: the training split is the pool; of each part at most so many, at random."""
 
-    def __init__(self, dataset: ImageDataset, device: torch.device):
+    def __init__(self, dataset: ImageDataset, most: int | None, device: torch.device):
         self.splits, self.device = dataset.splits, device
-        self.labels = {part: split.labels.to(device) for part, split in dataset.splits.items()}
+        self.rows = {part: _some(len(split), most) for part, split in dataset.splits.items()}
+        self.labels = {part: self.splits[part].labels[rows].to(device) for part, rows in self.rows.items()}
         self.normalize = Normalize(dataset.mean, dataset.std)
         self.in_channels, self.out_channels = dataset.channels, dataset.num_classes
         self.example = (self._images("train", torch.arange(2)),)
@@ -63,4 +65,9 @@ class ImagePool:
         return torch.cat([call(self._images(part, batch)) for batch in batches], dim=-2)
 
     def _images(self, part: str, positions: Tensor) -> Tensor:
-        return self.normalize(self.splits[part].batch(positions).to(self.device))
+        return self.normalize(self.splits[part].batch(self.rows[part][positions]).to(self.device))
+
+
+def _some(size: int, most: int | None) -> Tensor:
+    """Positions, ascending."""
+    return torch.arange(size) if most is None or most >= size else torch.randperm(size)[:most].sort().values

@@ -118,6 +118,16 @@ def test_dropout_leaves_norms_alone():
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 
 
+def test_a_part_of_the_data():
+    data = load_digit_images()
+    task = ActiveTask(data, members=2, initial=5, count=5, rounds=2, most=50)
+    assert [len(task.pool.labels[part]) for part in ("train", "valid", "test")] == [50, 50, 50]
+    rows, split = task.pool.rows["train"], data.splits["train"]
+    assert task.pool.labels["train"].equal(split.labels[rows]) and len(rows.unique()) == 50
+    with pytest.raises(ValueError, match="at most the pool's 50 examples"):
+        ActiveTask(data, initial=40, count=20, rounds=2, most=50)
+
+
 def test_area_is_the_mean_height_of_the_curve():
     assert area([10], [0.5]) == 0.5
     assert area([10, 20, 40], [0.0, 1.0, 1.0]) == pytest.approx((5 + 20) / 30)

@@ -2,8 +2,8 @@
 
     y[p, k, j, c] = sum_e wave[e, k] (R_e x[q])[j, c]           over the edges e from q to p
 
-R_e leaves component 0 and turns the pair (2m-1, 2m) by the angle whose cos and sin are turn[e, m-1]. ``turn`` and ``wave``
-are of the type that sums are kept in.
+R_e leaves component 0 and turns the pair (2m-1, 2m) by the angle whose cos and sin are turn[e, m-1]. ``turn`` and
+``wave`` are of the type that sums are kept in.
 """
 
 import torch
