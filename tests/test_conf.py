@@ -50,13 +50,36 @@ IMAGE_MODELS = ("mobilenet", "resnet", "vgg", "vgg_mini")
 SHALLOW = ("s_conv", "s_fc", "s_local")
 IMAGES = ("task=image", "fit.epochs=2")
 NARROW = "model.width=0.25"
+# Networks of one task alone, and the smallest of its runs
+OF_A_TASK = {
+    "mesh": ("gauge_equivariant", "isotropic_mesh"),
+    "sequence": ("conv_lstm", "lstm", "temporally_folded"),
+    "zero_shot": ("grouped_attributes",),
+}
+SMALL = {
+    "image": [*IMAGES, NARROW],
+    "mesh": ["data.train=2", "data.valid=1", "data.test=1", "data.level=1", "hidden_channels=8", "fit.epochs=2"],
+    "active": ["task.members=2", "task.steps=2", "hidden_channels=8", "fit.epochs=2"],
+    "sequence": ["fit.epochs=2"],
+    "zero_shot": ["fit.epochs=2"],
+}
 
 
 @pytest.mark.parametrize(
-    "option", sorted({o for o in options("model") if "/" not in o} - {*IMAGE_MODELS, *SHALLOW, OF_A_RUN})
+    "option",
+    sorted(
+        {o for o in options("model") if "/" not in o}
+        - {*IMAGE_MODELS, *SHALLOW, OF_A_RUN, *(model for models in OF_A_TASK.values() for model in models)}
+    ),
 )
 def test_model_runs_a_step(option, monkeypatch, tmp_path):
     (result,) = app.run(monkeypatch, tmp_path, *app.QUICK, f"model={option}", "hidden_channels=16")
+    assert result["model"] == option and result["epochs"] == 2 and result["parameters"] > 0
+
+
+@pytest.mark.parametrize(("task", "option"), [(task, model) for task, models in OF_A_TASK.items() for model in models])
+def test_model_of_a_task_runs_a_step(task, option, monkeypatch, tmp_path):
+    (result,) = app.run(monkeypatch, tmp_path, f"task={task}", f"model={option}", *SMALL[task])
     assert result["model"] == option and result["epochs"] == 2 and result["parameters"] > 0
 
 
@@ -93,7 +116,7 @@ def test_the_command_of_the_readme_composes():
 def test_training_options_run_a_step(group, monkeypatch, tmp_path):
     chosen = sorted({*options(group)} - {"prune"})  # of a run: tests/tasks/test_prune.py
     for option in chosen:
-        app.run(monkeypatch, tmp_path, *((*IMAGES, NARROW) if option == "image" else app.QUICK), f"{group}={option}")
+        app.run(monkeypatch, tmp_path, f"{group}={option}", *SMALL.get(option, app.QUICK))
     assert len(app.results(tmp_path)) == len(chosen)
 
 
