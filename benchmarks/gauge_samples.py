@@ -1,9 +1,9 @@
-"""How far the output of a network moves when all frames are turned at random: sampled non-linearity by its samples, and gates.
+"""How far the output of a network moves when all frames are turned at random: by number of samples, and with gates.
 
     python benchmarks/gauge_samples.py
 
-Networks with two layers of order 2, 16 channels, as they begin, five seeds, on one mesh of 642 vertices, float64. Deviations
-against the deviation of the output over vertices. Writes benchmarks/results/gauge_samples/cpu.csv.
+Networks of two layers of order 2, 16 channels, as they begin, five seeds, on one mesh of 642 vertices, float64, against
+the deviation of the output over vertices. Writes benchmarks/results/gauge_samples/cpu.csv.
 """
 
 from pathlib import Path

@@ -12,4 +12,5 @@ multipath-gcn -m task=mesh label=sliding model.transform=sliding model.groups=2 
 multipath-gcn-report "$runs" --out "$runs/report"
 mkdir -p benchmarks/results/mesh
 cp "$runs"/report/report.csv benchmarks/results/mesh/cpu.csv
-cp "$(find "$runs" -path '*gauge_equivariant*seed0/figure.png' | sort | head -1)" benchmarks/results/mesh/figure.png
+plain=$(grep -L 'label: [a-z]' "$runs"/mesh_gradients/gauge_equivariant-*/seed0/config.yaml)
+cp "$(dirname "$plain")/figure.png" benchmarks/results/mesh/figure.png

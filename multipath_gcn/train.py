@@ -50,14 +50,14 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     with fabric.rank_zero_first():
         task = instantiate(cfg.task)(dataset, device=fabric.device)
     sizes = {"in_channels": task.in_channels, "out_channels": task.out_channels} | getattr(task, "further_sizes", {})
-    model = instantiate(cfg.model, **sizes, _convert_="all")
+    model = instantiate(cfg.model, **sizes, _convert_="all").to(fabric.device)
     task.check(model)
     if fabric.world_size > 1 and not getattr(task, "shares_steps", False):
         raise ValueError(f"task must be clusters for {fabric.world_size} processes, got {type(task).__name__}")
     if hasattr(task, "prepare"):
-        model = task.prepare(model.to(fabric.device))
+        model = task.prepare(model)
     if isinstance(task, PruneTask):
-        model = task.prune(model.to(fabric.device), directory, stages(cfg, directory, task))
+        model = task.prune(model, directory, stages(cfg, directory, task))
         seed_everything(cfg.seed, verbose=False)  # whether the stages were trained now or before
     parameters = count_parameters(model)
     model, optimizer, schedulers = _set_up(cfg, fabric, task, model)

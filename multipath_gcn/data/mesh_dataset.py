@@ -47,7 +47,7 @@ class MeshDataset:
 
     @property
     def num_features(self) -> int:
-        return self.splits["train"][0].x.size(1)
+        return self.splits["train"][0].x.size(-1)
 
     def _check(self, name: str, mesh: Data) -> None:
         missing = [field for field in _FIELDS if field not in mesh]
@@ -55,7 +55,13 @@ class MeshDataset:
             rule = f"have {', '.join(_FIELDS)} (see MeshGeometry)"
             raise ValueError(f"{name} must {rule}, got none of {', '.join(missing)}")
         vertices = mesh.pos.size(0)
-        if mesh.x.dtype != torch.float32 or mesh.x.shape != (vertices, self.num_features):
+        edges = mesh.edge_index.size(-1)
+        for field, shape in (("edge_index", (2, edges)), ("angle", (edges,)), ("transport", (edges,))):
+            if mesh[field].shape != shape or not mesh[field].isfinite().all():
+                raise ValueError(
+                    f"{field} of {name} must be finite of shape {list(shape)}, got {_describe(mesh[field])}"
+                )
+        if mesh.x.dim() != 2 or mesh.x.dtype != torch.float32 or mesh.x.shape != (vertices, self.num_features):
             wanted = f"float32 of shape {[vertices, self.num_features]}"
             raise ValueError(f"x of {name} must be {wanted}, got {_describe(mesh.x)}")
         if not mesh.x.isfinite().all():

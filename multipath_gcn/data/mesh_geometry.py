@@ -36,17 +36,16 @@ class MeshGeometry(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         _check_arrays(data.pos, data.face)
-        pos, face = data.pos.double(), data.face
+        pos, face = data.pos.double().cpu(), data.face.cpu()
         corner = _corner_normals(pos, face)
         source, target = _edges(face, pos.size(0))
         normal = _vertex_normals(corner, face, pos.size(0))
         first = _tangents(pos, normal, source, target)
         frame = torch.stack([first, torch.linalg.cross(normal, first), normal], dim=1)
-        kind = data.pos.dtype
-        data.edge_index = torch.stack([source, target])
-        data.angle = _angles(pos, frame, source, target).to(kind)
-        data.transport = _transport(frame, source, target).to(kind)
-        data.frame = frame.to(kind)
+        data.edge_index = torch.stack([source, target]).to(data.pos.device)
+        data.angle = _angles(pos, frame, source, target).to(data.pos)
+        data.transport = _transport(frame, source, target).to(data.pos)
+        data.frame = frame.to(data.pos)
         return data
 
 

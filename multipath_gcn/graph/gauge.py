@@ -24,6 +24,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from multipath_gcn.graph.graph import Graph
+from multipath_gcn.graph.versions import lasting, versions
+
+_FIXED = ("source", "target", "angle", "transport", "num_nodes")
 
 
 class GaugeGraph:
@@ -35,8 +38,8 @@ class GaugeGraph:
         transport: floating [E], :math:`g_{pq}`, by which parallel transport from q to p turns, in radians.
         num_nodes: number of vertices.
 
-    Sums are means: the weight of an edge is 1 over the number of edges that end where it ends. Matrices are made when a
-    layer first asks for them, and kept.
+    Sums are means: the weight of an edge is 1 over the number of edges that end where it ends. What layers need of
+    these arrays is made when one first asks for it, and kept until an array is changed in place, which PyTorch counts.
 
     Raises:
         ValueError: for tensors that are no such edges.
@@ -53,6 +56,7 @@ class GaugeGraph:
         self.angle, self.transport = angle[order], transport[order]
         self.num_nodes = num_nodes
         self._made: dict[tuple, Any] = {}
+        self._made_of = versions(self.source, self.target, self.angle, self.transport)
 
     @property
     def device(self) -> torch.device:
@@ -97,9 +101,22 @@ class GaugeGraph:
         return 1 / torch.bincount(self.target, minlength=self.num_nodes)[self.target].to(self.angle.dtype)
 
     def _keep(self, key: tuple, make: Callable[[], Any]) -> Any:
+        """What ``make`` returns, kept until an array is changed in place; inside a trace only what was there before."""
+        now = versions(self.source, self.target, self.angle, self.transport)
+        if now is None:
+            return self._made[key] if key in self._made else make()
+        if now != self._made_of:
+            self._made, self._made_of = {}, now
         if key not in self._made:
-            self._made[key] = make()
+            self._made[key] = lasting(make)
         return self._made[key]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if (
+            name in _FIXED and name in self.__dict__ and self.__dict__[name] is not value
+        ):  # `graph.angle += 1` puts it back
+            raise AttributeError(f"{name} of a GaugeGraph cannot be assigned: make another one")
+        super().__setattr__(name, value)
 
     def _turned(self, order: int) -> Graph:
         edges, width = self.source.numel(), 2 * order + 1
@@ -153,6 +170,8 @@ def _check(edge_index: Tensor, angle: Tensor, transport: Tensor, num_nodes: int)
         if not values.is_floating_point() or values.shape != edge_index.shape[1:]:
             rule = f"be floating of shape [E] = {list(edge_index.shape[1:])}"
             raise ValueError(f"{name} must {rule}, got {values.dtype} {list(values.shape)}")
+        if values.requires_grad:
+            raise ValueError(f"{name} must not require a gradient: layers have none by the place of vertices")
         if not values.isfinite().all():
             edge = int((~values.isfinite()).nonzero()[0])
             raise ValueError(f"{name} must be finite, got {float(values[edge])} at edge {edge}")

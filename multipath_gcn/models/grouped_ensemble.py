@@ -16,7 +16,7 @@ _LINEAR = (nn.Linear, Linear, ChannelLinear)
 _CONV = (ChannelConv2d, nn.Conv2d, GCNConv)
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 _KNOWN = (*_LINEAR, *_CONV, *_NORM)
-_TOLERANCE = 1e-4  # of the check, against the largest value: rounding only
+_TOLERANCE = 1e-6  # of the check in float64, against the largest value
 
 
 class GroupedEnsemble(nn.Module):
@@ -29,7 +29,8 @@ class GroupedEnsemble(nn.Module):
     but for the layers that read the input itself, which all members share: their filters stand side by side. A layer is
     one call for all members. Sums over members of their losses have the gradients of each member alone, so that
     optimisers that treat every weight by itself (SGD, Adam and their like) train each as if it were alone, up to
-    rounding, on the same batches. Dropout draws for each member anew.
+    rounding, on the same batches. Dropout inside draws for each member anew; of the input, or of whole paths, once for
+    all.
 
     Args:
         members: networks of the same layers; linear layers, convolutions, graph convolutions, batch norms and what has
@@ -60,37 +61,61 @@ class GroupedEnsemble(nn.Module):
         self.size = len(members)
         self._one = (first,)  # the shape of a member; in a tuple, which makes it no part of this module
         self.network = replaced(first, widened)
-        states = [member.state_dict() for member in members]
-        self.network.load_state_dict({key: _joined([state[key] for state in states]) for key in states[0]})
-        self._check(members, example)
+        _load(self.network, members)
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(first.get_parameter(name).requires_grad)
+        _check_computed_apart(self.network, members, example)
 
     def forward(self, *inputs: Any) -> Tensor:
-        return self.network(*inputs).unflatten(-1, (self.size, -1)).movedim(-2, 0)
+        return _apart(self.network(*inputs), self.size)
 
     def members(self) -> list[nn.Module]:
         """Copies of the members as they are now, as networks of their own."""
-        whole, found = self.network.state_dict(), [copy.deepcopy(self._one[0]) for _ in range(self.size)]
+        like, whole = next(self.parameters()), self.network.state_dict()
+        found = [copy.deepcopy(self._one[0]).to(like.device, like.dtype) for _ in range(self.size)]
         for number, member in enumerate(found):
             member.load_state_dict({key: _part(tensor, self.size, number) for key, tensor in whole.items()})
-        device = next(self.parameters()).device
-        return [member.to(device).train(self.training) for member in found]
-
-    @torch.no_grad()
-    def _check(self, members: Sequence[nn.Module], example: Sequence[Any]) -> None:
-        wanted = torch.stack([_evaluated(member, example) for member in members])
-        try:
-            got = _evaluated(self, example)
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"members must {_RULE}, got {type(members[0]).__name__}: {error}") from error
-        bound = _TOLERANCE * float(wanted.abs().max())
-        if got.shape != wanted.shape or not torch.allclose(got, wanted, rtol=0, atol=bound):
-            raise ValueError(f"members must {_RULE}, got {type(members[0]).__name__}, which does otherwise")
+        return [member.train(self.training) for member in found]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.size} x {self._one[0]})"
 
 
 _RULE = "mix channels by their layers alone, so that each is a group of its own"
+
+
+def _apart(outputs: Tensor, size: int) -> Tensor:
+    return outputs.unflatten(-1, (size, -1)).movedim(-2, 0)
+
+
+def _load(network: nn.Module, members: Sequence[nn.Module]) -> None:
+    states = [member.state_dict() for member in members]
+    network.load_state_dict({key: _joined([state[key] for state in states]) for key in states[0]})
+
+
+@torch.no_grad()
+def _check_computed_apart(network: nn.Module, members: Sequence[nn.Module], example: Sequence[Any]) -> None:
+    """Of copies with random weights, none of them 0, and dense features in float64."""
+    x = example[0]
+    dense = isinstance(x, Tensor) and x.layout is torch.strided
+    if dense:
+        example = [x.double(), *example[1:]]
+    kind = torch.float64 if dense else next(network.parameters()).dtype
+    network, members = copy.deepcopy(network).to(kind), copy.deepcopy(nn.ModuleList(members)).to(kind)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in (*members.parameters(), *members.buffers()):
+        if tensor.is_floating_point():  # positive, as variances are, and means over what a filter reads
+            drawn = torch.empty(tensor.shape).uniform_(0.1, 1.0, generator=generator)
+            tensor.copy_(drawn / tensor[0].numel())
+    _load(network, members)
+    wanted = torch.stack([_evaluated(member, example) for member in members])
+    try:
+        got = _apart(_evaluated(network, example), len(members))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"members must {_RULE}, got {type(members[0]).__name__}: {error}") from error
+    bound = (_TOLERANCE if dense else 100 * _TOLERANCE) * float(wanted.abs().max())
+    if got.shape != wanted.shape or not torch.allclose(got, wanted, rtol=0, atol=bound):
+        raise ValueError(f"members must {_RULE}, got {type(members[0]).__name__}, which does otherwise")
 
 
 def _evaluated(network: nn.Module, example: Sequence[Any]) -> Tensor:
@@ -113,8 +138,14 @@ def _check_members(members: Sequence[nn.Module]) -> None:
     """All alike, and all weights in layers that can be groups."""
     shapes = [{key: value.shape for key, value in member.state_dict().items()} for member in members]
     for number, member in enumerate(members):
-        if type(member) is not type(members[0]) or shapes[number] != shapes[0]:
+        if shapes[number] != shapes[0] or str(member) != str(members[0]):
             raise ValueError(f"members must have the same layers, got another architecture in member {number}")
+    names = [name for name, _ in members[0].named_parameters(remove_duplicate=False)]
+    if len(names) != len(list(members[0].parameters())):
+        raise ValueError(f"members must not share weights among their layers, got {type(members[0]).__name__}")
+    for name, module in members[0].named_modules():
+        if hasattr(module, "parametrizations"):
+            raise ValueError(f"members must hold their weights as they are, got a parametrization of {name}")
     layers = [name for name, module in members[0].named_modules() if isinstance(module, _KNOWN)]
     known = tuple(f"{name}." if name else "" for name in layers)
     for key in shapes[0]:
@@ -140,8 +171,7 @@ def _readers(network: nn.Module, example: Sequence[Any]) -> set[nn.Module]:
 def _widened(layer: nn.Module, size: int, reads_input: bool) -> nn.Module:
     """A layer of the same kind for all members, its weights still to be filled in."""
     if isinstance(layer, GCNConv):
-        wide = copy.copy(layer)
-        wide._parameters, wide._modules = dict(layer._parameters), dict(layer._modules)
+        wide = copy.deepcopy(layer)
         wide.lin = _widened(layer.lin, size, reads_input)
         wide.in_channels *= 1 if reads_input else size
         wide.out_channels *= size

@@ -22,8 +22,8 @@ class GaugeEquivariantConv(nn.Module):
     that by which parallel transport turns frames from q to p, and :math:`\rho` turns a feature with the frame: order 0
     not at all, order m by m times the angle. :math:`S` commutes with :math:`\rho`, any matrix is a :math:`K(0)`, and
     the bias is added to order 0 only, so that turning the frames at all vertices turns the output as it turns the
-    input, exactly. Sums over neighbours come before weights (see :mod:`multipath_gcn.graph.gauge`), so that what is
-    made for an edge is the size of one feature, and weights are applied once a vertex.
+    input, exactly. Sums over neighbours come before weights (see :mod:`multipath_gcn.graph.gauge`): nothing of the
+    size of edges times channels is kept, and weights are applied once a vertex.
 
     Weights: :math:`C_{out} C_{in} ((2L+1)(2L'+1) + 2 \min(L, L') + 1)` for dense windows, L and L' the orders.
 
@@ -33,8 +33,9 @@ class GaugeEquivariantConv(nn.Module):
         bias: whether to add a learned bias.
         transform, groups, overlap: which input channels a filter reads, of every order the same, as in
             :class:`~multipath_gcn.nn.GCNConv`: never a window across orders.
-        device, dtype: of the parameters, which start uniform in :math:`\pm \sqrt{6 / (f_{in} + f_{out})}`, f the
-            numbers of values that a value of this order is made of, and that are made of it.
+        device, dtype: of the parameters, which start uniform in :math:`\pm \sqrt{6 / (f_{in} + f_{out})}`, with
+            :math:`f_{in} = (2L+1) K` values that one is made of, K the width of a window, and
+            :math:`f_{out} = f_{in} C_{out} / C_{in}`; for S without the factor 2L+1.
 
     Shapes:
         - **input:** vertex features :math:`(|\mathcal{V}|, 2L+1, C_{in})`: order 0, then real and imaginary part of
@@ -84,6 +85,8 @@ class GaugeEquivariantConv(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, graph: GaugeGraph) -> Tensor:
+        if not isinstance(graph, GaugeGraph):
+            raise ValueError(f"graph must be a GaugeGraph, got {type(graph).__name__}")
         wanted = graph.num_nodes, 2 * self.in_order + 1, self.in_channels
         if x.shape != wanted:
             raise ValueError(f"x must have shape {list(wanted)}, got {list(x.shape)}")

@@ -3,11 +3,14 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn.resolver import activation_resolver
+
+from multipath_gcn.graph.versions import lasting
 
 
 class RegularNonlinearity(nn.Module):
@@ -40,25 +43,31 @@ class RegularNonlinearity(nn.Module):
             raise ValueError(f"samples must be at least 2 * order + 1 = {2 * order + 1}, got {samples}")
         self.order, self.samples = order, samples
         self.act = activation_resolver(act)
-        angle = torch.arange(samples, dtype=torch.float64) * (2 * math.pi / samples)
-        waves = [torch.ones_like(angle)]
-        for m in range(1, order + 1):
-            waves += [(m * angle).cos(), (m * angle).sin()]
-        synthesis = torch.stack(waves, dim=1)  # [S, 2L+1]
-        analysis = synthesis.t() * (2 / samples)
-        analysis[0] /= 2
-        kind = torch.get_default_dtype()
-        self.register_buffer("synthesis", synthesis.to(kind), persistent=False)
-        self.register_buffer("analysis", analysis.to(kind), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         check_order(x, self.order)
         if self.order == 0:
             return self.act(x)
-        return self.analysis @ self.act(self.synthesis @ x)
+        synthesis, analysis = _waves(self.order, self.samples, x.dtype, x.device)
+        return analysis @ self.act(synthesis @ x)
 
     def extra_repr(self) -> str:
         return f"order={self.order}, samples={self.samples}"
+
+
+@lru_cache(maxsize=64)
+def _waves(order: int, samples: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Coefficients to samples [S, 2L+1], and back."""
+
+    def make() -> tuple[Tensor, Tensor]:
+        angle = torch.arange(samples, dtype=torch.float64) * (2 * math.pi / samples)
+        parts = [wave for m in range(1, order + 1) for wave in ((m * angle).cos(), (m * angle).sin())]
+        synthesis = torch.stack([torch.ones_like(angle), *parts], dim=1)
+        analysis = synthesis.t() * (2 / samples)
+        analysis[0] /= 2
+        return synthesis.to(device, dtype), analysis.to(device, dtype)
+
+    return lasting(make)
 
 
 class GatedNonlinearity(nn.Module):

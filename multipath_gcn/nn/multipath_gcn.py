@@ -179,8 +179,7 @@ class MultiPathGCN(nn.Module):
         Raises:
             ValueError: for paths combined otherwise.
         """
-        if self.combine not in ("sum", "mean"):
-            raise ValueError(f"combine must be 'sum' or 'mean' for scores of single paths, got {self.combine!r}")
+        check_has_path_scores(self.combine)
         outputs, graph = self._outputs(x, edge_index, edge_weight)
         scale = len(outputs) if self.combine == "sum" else 1
         return torch.stack([self._read(scale * output, graph) for output in outputs])
@@ -264,6 +263,11 @@ def _run(blocks: nn.ModuleList, x: Features | None, graph: Graph, before_skip: T
     for block in blocks:
         x, before_skip = block(x, graph, before_skip), None
     return x
+
+
+def check_has_path_scores(combine: str) -> None:
+    if combine not in ("sum", "mean"):
+        raise ValueError(f"combine must be 'sum' or 'mean' for scores of single paths, got {combine!r}")
 
 
 def _type(x: Features) -> torch.dtype:

@@ -18,9 +18,9 @@ def gauge_sums(graph: GaugeGraph, x: Tensor, out_order: int) -> Tensor:
         h_{pk} = \frac{1}{|\mathcal{N}_p|} \sum_{q \in \mathcal{N}_p} w_k(\theta_{pq}) \, \rho(g_{pq} - \theta_{pq}) \,
         x_q, \qquad w = (1, \cos \theta, \sin \theta, \cos 2\theta, \dots)
 
-    On the CPU one operator, which keeps nothing for an edge; elsewhere two sparse matrices, one after the other (see
-    :mod:`multipath_gcn.graph.gauge`). Sums are kept in float32, of float64 in float64, in the order of the edges: the
-    same bits for any number of threads.
+    On the CPU one operator, which makes no features of edges; elsewhere two sparse matrices, one after the other (see
+    :mod:`multipath_gcn.graph.gauge`), between which values are of the type of ``x``. Sums are kept in float32, of float64
+    in float64, in the order of the edges: the same bits for any number of threads.
 
     Args:
         graph: the edges.
@@ -40,6 +40,11 @@ def gauge_sums(graph: GaugeGraph, x: Tensor, out_order: int) -> Tensor:
     if x.device.type == "cpu":
         wide = torch.promote_types(x.dtype, torch.float32)
         return OPS.gauge_sums(x, *graph.operands(order, out_order, wide))
+    return _by_matrices(graph, x, out_order)
+
+
+def _by_matrices(graph: GaugeGraph, x: Tensor, out_order: int) -> Tensor:
+    order = x.size(1) // 2
     if order == 0:  # nothing to be turned, hence no need of a value for each edge
         h = propagate(graph.waves(out_order, of_vertices=True), x.flatten(1))
     else:

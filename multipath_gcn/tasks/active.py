@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 from multipath_gcn.data.image_dataset import ImageDataset
 from multipath_gcn.data.node_dataset import NodeDataset
+from multipath_gcn.files import write_atomically
 from multipath_gcn.models.grouped_ensemble import GroupedEnsemble
+from multipath_gcn.nn.multipath_gcn import check_has_path_scores
 from multipath_gcn.tasks.pools import ImagePool, NodePool
 from multipath_gcn.tasks.query import QUERIES, choose
 
@@ -27,9 +29,9 @@ class ActiveTask:
 
     Round 1 has ``initial`` labels of the pool, drawn at random; every later one asks for ``count`` more, chosen among
     1,000 candidates with a sample of 300 (both drawn from the pool) by the hypotheses as they are. Networks go on
-    training from where they are. Scores of a round are accuracies of the hypotheses' mean probabilities; those of the
-    run are areas under
-    the curve of these over the number of labels, by trapezoids, divided by its length: a mean accuracy.
+    training from where they are. Scores of a round are accuracies, of an ensemble those of its mean probabilities;
+    those of the run are areas under the curve of these over the number of labels, by trapezoids, divided by its length:
+    mean accuracies, comparable between runs of as many rounds (leave ``patience`` alone).
 
     Args:
         dataset: nodes, whose pool are all outside validation and test, or images, whose pool is the training split.
@@ -85,7 +87,11 @@ class ActiveTask:
         if budget > size:
             rule = f"{initial} + {count} * {rounds - 1} = {budget}"
             raise ValueError(f"initial + count * (rounds - 1) must be at most the pool's {size} examples, got {rule}")
-        self.dataset_name = dataset.name
+        self.dataset_name, self.rounds = dataset.name, rounds
+        if isinstance(dataset, ImageDataset) and 1 in (initial, batch_size):
+            raise ValueError(
+                "initial and batch_size must be at least 2 for images: norms learn nothing from one, got 1"
+            )
         self.query, self.hypotheses, self.size = query, hypotheses, members
         self.count, self.steps, self.batch_size = count, steps, batch_size
         self.in_channels, self.out_channels = self.pool.in_channels, self.pool.out_channels
@@ -95,9 +101,11 @@ class ActiveTask:
     def check(self, model: nn.Module) -> None:
         """Refuses a model that does not take the examples, or has no such hypotheses."""
         self.pool.check(model)
-        if self.hypotheses == "paths" and (not hasattr(model, "path_scores") or len(model.paths) < 2):
-            rule = "have several paths for hypotheses=paths, such as model=multipath"
-            raise ValueError(f"model must {rule}, got {type(model).__name__}")
+        if self.hypotheses == "paths":
+            if not hasattr(model, "path_scores") or len(model.paths) < 2:
+                rule = "have several paths for hypotheses=paths, such as model=multipath"
+                raise ValueError(f"model must {rule}, got {type(model).__name__}")
+            check_has_path_scores(model.combine)
         if self.hypotheses == "dropout":
             with torch.no_grad():
                 one, other = (self._with_dropout(model)(*self.pool.example) for _ in range(2))
@@ -112,6 +120,8 @@ class ActiveTask:
 
     def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]:
         """Asks for labels, from the second epoch on; then the loss of every step, summed over members."""
+        if epoch > self.rounds:
+            raise ValueError(f"rounds must be at least the number of epochs, got {self.rounds} and epoch {epoch}")
         if epoch > 1:
             self._ask(model)
         size = len(self.labelled) if self.batch_size is None else min(self.batch_size, len(self.labelled))
@@ -125,8 +135,8 @@ class ActiveTask:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Accuracies of the mean probabilities, as fractions: ``train`` of what is labelled; their cross-entropy on the
-        validation examples as ``valid_loss``; the number of labels, and seconds of the query before."""
+        """Accuracies, of an ensemble those of its mean probabilities: ``train`` of what is labelled; the cross-entropy
+        on the validation examples as ``valid_loss``; the number of labels, and seconds of the query before."""
         model.eval()
         row = {}
         for part in ("train", "valid", "test"):
@@ -140,7 +150,8 @@ class ActiveTask:
         return row | {"labels": len(self.labelled), "query_seconds": self._query_seconds}
 
     def finish(self, model: nn.Module, history: list[dict[str, float]], directory: Path) -> dict[str, Any]:
-        """The run's scores are areas; what the last round has is under ``last_round``."""
+        """The scores are areas; what the last round has is under ``last_round``. Writes ``labels.csv``: which nodes
+        or images were asked for, in which round."""
         from multipath_gcn.report.learning_curves import plot_learning_curves  # here: matplotlib takes a second
 
         labels = [row["labels"] for row in history]
@@ -149,7 +160,16 @@ class ActiveTask:
         areas = {part: area(labels, [row[part] for row in history]) for part in ("train", "valid", "test")}
         last = {part: history[-1][part] for part in areas} | {"labels": labels[-1]}
         seconds = [row["query_seconds"] for row in history[1:]] or [0.0]
-        return areas | {"metric": "area", "last_round": last, "seconds_per_query": sum(seconds) / len(seconds)}
+        rounds = {"best_epoch": len(history), "paper": {"test": areas["test"], "epoch": len(history)}}
+        self._write_asked(directory)
+        return areas | rounds | {"metric": "area", "last_round": last, "seconds_per_query": sum(seconds) / len(seconds)}
+
+    def _write_asked(self, directory: Path) -> None:
+        first = len(self.labelled) - self.count * (self.rounds - 1)
+        rounds = [1 + max(0, number - first) // self.count + (number >= first) for number in range(len(self.labelled))]
+        ids = self.pool.ids[self.labelled].tolist()
+        lines = ["round,id", *(f"{at},{example}" for at, example in zip(rounds, ids, strict=True))]
+        write_atomically(directory / "labels.csv", lambda file: file.write(("\n".join(lines) + "\n").encode()))
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"labelled": self.labelled}
@@ -160,12 +180,11 @@ class ActiveTask:
     @torch.no_grad()
     def _ask(self, model: nn.Module) -> None:
         start = time.perf_counter()
-        model = model.module if is_wrapped(model) else model
         pool = len(self.pool.labels["train"])
         free = torch.ones(pool, dtype=torch.bool)
         free[self.labelled] = False
         drawn = torch.randperm(pool)
-        candidates, sample = drawn[free[drawn]][:_CANDIDATES], drawn.flip(0)[:_SAMPLE]
+        candidates, sample = drawn[free[drawn]][: max(_CANDIDATES, self.count)], drawn.flip(0)[:_SAMPLE]
         candidates = torch.cat([candidates, sample])  # whose outputs are computed together
         found = self._probabilities(model, candidates)
         asked = choose(self.query, self.count, found[:, : -len(sample)], found[:, -len(sample) :])
@@ -178,8 +197,10 @@ class ActiveTask:
         if self.hypotheses == "dropout":
             scores = torch.stack([ask(self._with_dropout(model)) for _ in range(self.size)])
             model.eval()
+        elif self.hypotheses == "ensemble":
+            scores = ask(model.eval())
         else:
-            scores = ask(model.eval() if self.hypotheses == "ensemble" else model.eval().path_scores)
+            scores = ask(partial(_path_scores, model.eval()))
         return scores.float().softmax(-1)
 
     def _with_dropout(self, model: nn.Module) -> nn.Module:
@@ -199,10 +220,23 @@ def area(labels: list[float], scores: list[float]) -> float:
     return sum((b - a) * (s + t) / 2 for a, b, s, t in steps) / (labels[-1] - labels[0])
 
 
+def _path_scores(model: nn.Module, x: Any, graph: Any) -> Tensor:
+    """In the type of the weights, as a call of the wrapped model is."""
+    network = model.module if is_wrapped(model) else model
+    kind = next(network.parameters()).dtype
+    return network.path_scores(x.to(kind) if isinstance(x, Tensor) else x, graph)
+
+
 def _anew(model: nn.Module) -> nn.Module:
     """A copy with weights drawn again."""
     copied = copy.deepcopy(model)
-    for module in copied.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+    _reset(copied)
     return copied
+
+
+def _reset(module: nn.Module) -> None:
+    if hasattr(module, "reset_parameters"):
+        module.reset_parameters()  # which knows what its parts begin with
+        return
+    for child in module.children():
+        _reset(child)

@@ -71,11 +71,7 @@ class ImageTask:
 
     def check(self, model: nn.Module) -> None:
         """Refuses a model whose ``forward`` does not take images alone."""
-        try:
-            inspect.signature(model.forward).bind(None)
-        except TypeError as error:
-            rule = "take images alone, such as model=mobilenet, for task=image"
-            raise ValueError(f"model must {rule}, got {type(model).__name__}: {error}") from error
+        check_takes_images(model)
 
     def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]:
         """The loss of every step of an epoch, with a gradient; the model must be stepped before the next is taken."""
@@ -120,6 +116,14 @@ class ImageTask:
         images = split.batch(positions).to(self.device, non_blocking=True)
         images = self.normalize(self.augment(images) if augment else images)
         return images.contiguous(memory_format=self.memory_format), split.labels[positions].to(self.device)
+
+
+def check_takes_images(model: nn.Module) -> None:
+    try:
+        inspect.signature(model.forward).bind(None)
+    except TypeError as error:
+        rule = "take images alone, such as model=mobilenet, for task=image"
+        raise ValueError(f"model must {rule}, got {type(model).__name__}: {error}") from error
 
 
 def _full(positions: Tensor, size: int) -> list[Tensor]:

@@ -1,6 +1,5 @@
 """Classification of the vertices of meshes: what the training steps of an epoch and an evaluation are."""
 
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,11 +58,16 @@ class MeshTask:
 
     def check(self, model: nn.Module) -> None:
         """Refuses a model whose ``forward`` does not take vertex features and a ``GaugeGraph``."""
-        parameters = list(inspect.signature(model.forward).parameters.values())
-        wanted = parameters[1].annotation if len(parameters) == 2 else None
-        if wanted is not GaugeGraph:
+        x, graph, _ = self.batches["valid"][0]
+        training = model.training
+        try:
+            with torch.no_grad():
+                model.eval()(x, graph)
+        except (TypeError, ValueError, AttributeError, RuntimeError) as error:
             rule = "take vertex features and a GaugeGraph, such as model=gauge_equivariant, for task=mesh"
-            raise ValueError(f"model must {rule}, got {type(model).__name__}")
+            raise ValueError(f"model must {rule}, got {type(model).__name__}: {error}") from error
+        finally:
+            model.train(training)
 
     def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]:
         """The cross-entropy of every step of an epoch, with a gradient."""

@@ -11,6 +11,7 @@ from multipath_gcn.data.node_dataset import PARTS, NodeDataset, check_known
 from multipath_gcn.graph import Graph
 from multipath_gcn.ops import keep_product
 from multipath_gcn.ops.features import compressed, is_sparse
+from multipath_gcn.tasks.image import check_takes_images
 from multipath_gcn.tasks.node import check_takes_graph
 
 _IMAGES = 500  # computed at once
@@ -29,6 +30,7 @@ class NodePool:
         check_known(dataset.y[nodes], nodes, dataset.num_outputs, binary=False)
         whole = {"train": nodes, "valid": dataset.split["valid"], "test": dataset.split["test"]}
         self.nodes = {part: whole[part][_some(len(whole[part]), most)] for part in PARTS}
+        self.ids = self.nodes["train"]
         self.labels = {part: dataset.y[self.nodes[part]].to(device) for part in PARTS}
         self.graph = Graph.normalized(dataset.edge_index, dataset.edge_weight, num_nodes=outside.numel()).to(device)
         self.x = compressed(dataset.x).to(device)
@@ -51,17 +53,18 @@ class ImagePool:
     def __init__(self, dataset: ImageDataset, most: int | None, device: torch.device):
         self.splits, self.device = dataset.splits, device
         self.rows = {part: _some(len(split), most) for part, split in dataset.splits.items()}
+        self.ids = dataset.splits["train"].rows[self.rows["train"]]
         self.labels = {part: self.splits[part].labels[rows].to(device) for part, rows in self.rows.items()}
         self.normalize = Normalize(dataset.mean, dataset.std)
         self.in_channels, self.out_channels = dataset.channels, dataset.num_classes
         self.example = (self._images("train", torch.arange(2)),)
 
     def check(self, model: nn.Module) -> None:
-        return None
+        check_takes_images(model)
 
     def outputs(self, call: Any, part: str, positions: Tensor) -> Tensor:
-        """[..., n, K]"""
-        batches = positions.split(_IMAGES)
+        """[..., n, K]; a training step is one batch, of which norms count the statistics."""
+        batches = [positions] if torch.is_grad_enabled() else positions.split(_IMAGES)
         return torch.cat([call(self._images(part, batch)) for batch in batches], dim=-2)
 
     def _images(self, part: str, positions: Tensor) -> Tensor:

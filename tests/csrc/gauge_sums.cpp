@@ -100,6 +100,14 @@ struct GaugeProblem {
         throw std::runtime_error("a column outside was not seen: " + shape.text);
     }
     col[e] = was;
+    job.edge = edge.get();
+    const int64_t place = edge[e];
+    for (const int64_t wrong : {int64_t{-1}, entries, int64_t{1} << 62}) {
+      edge[e] = wrong;
+      if (gauge_kernels<T>().sums(job, 0, rows) || gauge_kernels<T>().sums_grad(job, 0, rows))
+        throw std::runtime_error("an edge outside was not seen: " + shape.text);
+    }
+    edge[e] = place;
     rowptr.back() = entries + 1;
     if (gauge_kernels<T>().sums(job, 0, rows)) throw std::runtime_error("an entry outside was not seen: " + shape.text);
   }

@@ -32,6 +32,9 @@ def test_holds_what_it_is_given():
         ({"x": torch.full((112, 2), torch.nan)}, "x of .* must be finite.* at vertex 0"),
         ({"y": torch.zeros(112)}, "y of .* must be int64"),
         ({"y": torch.full((112,), 2)}, r"must lie in \[0, 2\), got 2 at vertex 0"),
+        ({"x": torch.randn(112)}, "x of .* must be float32 of shape"),
+        ({"angle": torch.zeros(3)}, r"angle of splits\['test'\]\[1\] must be finite of shape \[672\], got .* \[3\]"),
+        ({"transport": torch.full((672,), torch.nan)}, "transport of .* must be finite"),
         ({"angle": None}, "got none of angle"),
     ],
 )

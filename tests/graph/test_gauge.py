@@ -34,6 +34,18 @@ def test_sums_of_vertices_are_those_of_their_edges():
     torch.testing.assert_close(dense_of(graph.waves(2, of_vertices=True)).double(), dense)
 
 
+def test_what_was_kept_is_never_that_of_other_angles():
+    graph = graph_of(mesh("torus"))
+    with torch.inference_mode():
+        first = graph.operands(1, 1, torch.float64)
+    assert not any(part.is_inference() for part in first)
+    assert all(a is b for a, b in zip(first, graph.operands(1, 1, torch.float64), strict=True))
+    graph.angle += 1.0
+    assert not graph.operands(1, 1, torch.float64)[1].equal(first[1])
+    with pytest.raises(AttributeError, match="angle of a GaugeGraph cannot be assigned"):
+        graph.angle = torch.zeros(672)
+
+
 def test_matrices_are_made_once():
     graph = graph_of(mesh("torus"))
     assert graph.turned(2) is graph.turned(2) and graph.waves(1) is graph.waves(1)
@@ -47,6 +59,7 @@ def test_matrices_are_made_once():
         (EDGES.int(), ANGLE, ANGLE, r"edge_index must be int64 of shape \[2, E\]"),
         (EDGES, ANGLE[:2], ANGLE, r"angle must be floating of shape \[E\] = \[3\], got .* \[2\]"),
         (EDGES, ANGLE, ANGLE.long(), "transport must be floating"),
+        (EDGES, ANGLE.clone().requires_grad_(), ANGLE, "angle must not require a gradient"),
         (EDGES, ANGLE * math.inf, ANGLE, "angle must be finite, got nan at edge 0"),
         (EDGES + 1, ANGLE, ANGLE, r"edge_index must lie in \[0, 3\), got 3"),
         (EDGES * 0, ANGLE, ANGLE, "edge_index must join different vertices, got a loop at vertex 0"),

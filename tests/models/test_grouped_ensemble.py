@@ -118,7 +118,51 @@ class Softmax(nn.Module):
         return self.two(self.one(x).softmax(-1))
 
 
+def test_frozen_weights_stay_frozen():
+    members = members_of(mlp)
+    for member in members:
+        member[1].requires_grad_(False)
+    ensemble = GroupedEnsemble(members, IMAGES)
+    assert [p.requires_grad for p in ensemble.parameters()] == [False, False, True, True, True, True]
+
+
+def test_members_are_of_the_type_of_the_ensemble():
+    ensemble = GroupedEnsemble(members_of(mlp), IMAGES).double()
+    assert all(p.dtype == torch.float64 for member in ensemble.members() for p in member.parameters())
+
+
+def test_hooks_of_the_ensemble_are_no_hooks_of_members():
+    ensemble = GroupedEnsemble(members_of(NETWORKS["gcn"][0]), NODES, EDGES)
+    ensemble.network.stem[0].conv.register_forward_hook(lambda *_: None)
+    assert not ensemble.members()[0].stem[0].conv._forward_hooks
+
+
+def tied():
+    one = nn.Linear(12, 12)
+    return nn.Sequential(one, nn.ReLU(), one)
+
+
+class Softmaxed(Softmax):
+    """Its last layer begins with zeros, so that outputs say nothing."""
+
+    def __init__(self):
+        super().__init__()
+        nn.init.zeros_(self.two.weight), nn.init.zeros_(self.two.bias)
+
+
 REFUSED = {
+    "tied": (lambda: [tied(), tied()], (NODES,), "must not share weights among their layers"),
+    "parametrized": (
+        lambda: [nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(12, 3))) for _ in "ab"],
+        (NODES,),
+        "got a parametrization of 0",
+    ),
+    "zeros": (lambda: [Softmaxed(), Softmaxed()], (NODES,), "mix channels by their layers alone"),
+    "another dropout": (
+        lambda: [nn.Sequential(nn.Linear(12, 3), nn.Dropout(p)) for p in (0.1, 0.2)],
+        (NODES,),
+        "another architecture in member 1",
+    ),
     "alone": (lambda: [mlp()], (IMAGES,), "members must be at least 2 networks, got 1"),
     "different": (lambda: [mlp(), nn.Linear(768, 10)], (IMAGES,), "another architecture in member 1"),
     "softmax": (

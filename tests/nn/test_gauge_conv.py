@@ -133,5 +133,7 @@ def test_wrong_arguments(arguments, options, message):
 
 def test_wrong_input():
     data = mesh("torus")
+    with pytest.raises(ValueError, match="graph must be a GaugeGraph, got Tensor"):
+        GaugeEquivariantConv(3, 3)(torch.zeros(112, 5, 3), data.edge_index)
     with pytest.raises(ValueError, match=r"x must have shape \[112, 5, 3\], got \[112, 3, 3\]"):
         GaugeEquivariantConv(3, 3, dtype=F64)(torch.zeros(112, 3, 3, dtype=F64), graph_of(data))

@@ -60,6 +60,13 @@ def test_regular_is_the_fourier_transform_of_the_activated_function():
     torch.testing.assert_close(y, torch.stack(wanted))
 
 
+def test_is_exact_in_float64_whatever_it_was_made_in():
+    torch.set_default_dtype(torch.float32)
+    layer = RegularNonlinearity(2, 7).double()
+    torch.set_default_dtype(F64)
+    assert deviation(layer, 2, torch.arange(50) * (2 * math.pi / 7)) < 1e-12
+
+
 def test_wrong_arguments():
     with pytest.raises(ValueError, match=r"samples must be at least 2 \* order \+ 1 = 5, got 4"):
         RegularNonlinearity(2, 4)

@@ -11,6 +11,7 @@ import multipath_gcn
 from multipath_gcn import _native
 from multipath_gcn.graph import GaugeGraph
 from multipath_gcn.ops import gauge_sums, propagate, reference
+from multipath_gcn.ops.gauge_sums import _by_matrices
 
 OPS = torch.ops.multipath_gcn
 F64 = torch.float64
@@ -56,12 +57,10 @@ def test_every_instruction_set_equals_the_definition(isa):
 def test_is_two_sparse_matrices(order):
     """What other devices than the CPU compute."""
     graph, x = graph_of(mesh()), torch.randn(162, 2 * order + 1, 3, dtype=F64)
-    turned = propagate(graph.turned(order), x.flatten(0, 1)).view(graph.source.numel(), -1)
+    torch.testing.assert_close(gauge_sums(graph, x, 2), _by_matrices(graph, x, 2))
+    turned = propagate(graph.turned(order), x.flatten(0, 1)).view(graph.source.numel(), -1)  # of order 0 the features
     h = propagate(graph.waves(2), turned).view(162, 5, 2 * order + 1, 3)
     torch.testing.assert_close(gauge_sums(graph, x, 2), h)
-    if order == 0:
-        short = propagate(graph.waves(2, of_vertices=True), x.flatten(1))
-        torch.testing.assert_close(gauge_sums(graph, x, 2), short.view(162, 5, 1, 3))
 
 
 def small():
@@ -124,6 +123,11 @@ def test_operators_refuse_what_could_touch_other_memory():
     ):
         with pytest.raises(RuntimeError, match=message):
             OPS.gauge_sums(*args)
+    rowptr_t, col_t, edge_t = rest
+    grad = torch.zeros(9, 3, 3, 2)
+    for changed in ((rowptr_t + 1, col_t, edge_t), (rowptr_t, col_t - 9, edge_t), (rowptr_t, col_t, edge_t + 99)):
+        with pytest.raises(RuntimeError, match="col must lie in .*, edge and rowptr in"):
+            OPS.gauge_sums_grad(grad, turn, wave, rowptr, col, *changed)
 
 
 if __name__ == "__main__":

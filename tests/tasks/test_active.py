@@ -47,6 +47,42 @@ def test_one_network_may_be_several_hypotheses(hypotheses, model, monkeypatch, t
     assert result["last_round"]["labels"] == 30
 
 
+@pytest.mark.parametrize(
+    ("hypotheses", "model", "precision"),
+    [("ensemble", "gcn2", "64-true"), ("dropout", "gcn2", "bf16-mixed"), ("paths", "multipath", "64-true")],
+)
+def test_precisions(hypotheses, model, precision, monkeypatch, tmp_path):
+    chosen = [f"task.hypotheses={hypotheses}", f"model={model}", f"precision={precision}"]
+    (result,) = app.run(monkeypatch, tmp_path, *SMALL, *chosen)
+    assert result["last_round"]["labels"] == 30
+
+
+def test_what_was_asked_is_written(monkeypatch, tmp_path):
+    (result,) = app.run(monkeypatch, tmp_path, *SMALL, "task.initial=5", "task.count=3")
+    lines = next(tmp_path.rglob("labels.csv")).read_text().split()
+    rounds, ids = zip(*(map(int, line.split(",")) for line in lines[1:]), strict=True)
+    assert rounds == (1,) * 5 + (2,) * 3 + (3,) * 3
+    pool = set(load_digits(train_per_class=10).split["train"].tolist())
+    assert len(set(ids)) == 11 and set(ids) <= pool
+    assert result["best_epoch"] == 3 and result["paper"] == {"test": result["test"], "epoch": 3}
+
+
+def test_members_begin_alike_whatever_their_layers(digits):
+    """Layers that set up the weights of their parts are asked alone."""
+    torch.manual_seed(0)
+    model = MultiPathGCN(64, 32, 10, transform="grouped", groups=4)
+    members = ActiveTask(digits, members=4).prepare(model).members()
+    sizes = [float(member.paths[0][0].conv.lin.weight.std()) for member in members]
+    assert max(sizes) < 1.1 * min(sizes)
+
+
+def test_a_query_may_ask_for_more_than_are_usually_compared():
+    data = load_digit_images(valid=100, test=100)
+    task = ActiveTask(data, query="random", members=2, initial=50, count=1200, rounds=2, steps=1)
+    task._ask(task.prepare(VGG(1, 10, stages=((4,),))))
+    assert len(task.labelled.unique()) == 1250
+
+
 def test_asks_for_every_label_once_and_for_none_that_it_must_not_see(digits):
     task = ActiveTask(digits, members=2, initial=5, count=7, rounds=6, steps=1)
     model = task.prepare(GCN(64, 8, 10))
@@ -159,5 +195,13 @@ def test_wrong_models(digits):
         ActiveTask(digits, hypotheses="dropout").check(GCN(64, 8, 10))
     with pytest.raises(ValueError, match="take features and a graph"):
         ActiveTask(digits).check(nn.Linear(64, 10))
+    with pytest.raises(ValueError, match="combine must be 'sum' or 'mean' for scores of single paths"):
+        ActiveTask(digits, hypotheses="paths").check(MultiPathGCN(64, 8, 10, combine="attention"))
+    with pytest.raises(ValueError, match="take images alone.*got GCN"):
+        ActiveTask(load_digit_images()).check(GCN(64, 8, 10))
+    with pytest.raises(ValueError, match="initial and batch_size must be at least 2 for images"):
+        ActiveTask(load_digit_images(), initial=1)
+    with pytest.raises(ValueError, match="rounds must be at least the number of epochs, got 2 and epoch 3"):
+        list(ActiveTask(digits, rounds=2).train_losses(GCN(64, 8, 10), 3))
     with pytest.raises(ValueError, match="NodeDataset or an ImageDataset for task=active, got int"):
         ActiveTask(3)
