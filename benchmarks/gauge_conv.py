@@ -4,7 +4,7 @@
 
 C channels of each of the 2L+1 components against (2L+1) C channels of ``GCNConv``; forward alone, and forward and
 backward, by turns, medians. Beside them the layer as the paper's code computes it, messages by an einsum of edges and a
-kernel each, where that fits. Memory is the peak of what the call allocates. Writes
+kernel each, where that fits. Writes
 benchmarks/results/gauge_conv/cpu.csv.
 """
 
@@ -16,7 +16,6 @@ from statistics import median
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 from torch_geometric.data import Data
 
 from multipath_gcn.data import MeshGeometry
@@ -63,17 +62,6 @@ def seconds(calls: dict) -> dict[str, float]:
     return {name: 1e3 * median(times) for name, times in found.items()}
 
 
-def peak_mib(call) -> float:
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        call()
-    held = peak = 0
-    for event in recorded.events():
-        if event.name == "[memory]":
-            held += event.cpu_memory_usage
-            peak = max(peak, held)
-    return peak / 2**20
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
@@ -102,13 +90,11 @@ def main() -> None:
                 call(x.clone().requires_grad_()).sum().backward()
 
             both = seconds({name: (lambda call=call, x=x: step(call, x)) for name, (call, x) in ways.items()})
-            memory = {name: peak_mib(lambda call=call, x=x: step(call, x)) for name, (call, x) in ways.items()}
             for name, times, ratio in (("forward", forward, forward), ("step", both, both)):
                 rows.append(
                     {"order": order, "channels": channels, "pass": name, "threads": torch.get_num_threads()}
                     | {f"ms_{way}": value for way, value in times.items()}
                     | {"ratio_to_gcn": ratio["gauge"] / ratio["gcn"], "edges_to_gauge": ratio["edges"] / ratio["gauge"]}
-                    | {f"mib_{way}": memory[way] for way in memory}
                 )
                 print({key: round(value, 2) if isinstance(value, float) else value for key, value in rows[-1].items()})
     RESULTS.mkdir(parents=True, exist_ok=True)

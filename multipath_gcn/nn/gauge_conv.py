@@ -91,13 +91,14 @@ class GaugeEquivariantConv(nn.Module):
         if x.shape != wanted:
             raise ValueError(f"x must have shape {list(wanted)}, got {list(x.shape)}")
         sums = gauge_sums(graph, x, self.out_order)  # [N, 2L'+1, 2L+1, C]
-        outputs = []
-        for n in range(self.out_order + 1):
-            at = slice(0, 1) if n == 0 else slice(2 * n - 1, 2 * n + 1)  # the components of order n
-            y = self._mixed(sums[:, at], self.weight[at], self.bias if n == 0 else None)
-            if n <= self.in_order:
-                y = y + self._mixed(x[:, at, None], self.weight_self[at, :, None], None)
-            outputs.append(y)
+        # Split, not sliced: then the gradient is put together once.
+        read, written = _components(self.in_order), _components(self.out_order)
+        both = zip(sums.split(written, dim=1), self.weight.split(written), strict=True)
+        outputs = [self._mixed(h, weight, None if n else self.bias) for n, (h, weight) in enumerate(both)]
+        common = min(self.in_order, self.out_order) + 1
+        own = zip(x.unsqueeze(2).split(read, dim=1), self.weight_self.unsqueeze(2).split(read[:common]), strict=False)
+        for n, (part, weight) in enumerate(own):
+            outputs[n] = outputs[n] + self._mixed(part, weight, None)
         return torch.cat(outputs, dim=1)
 
     def _mixed(self, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -127,3 +128,8 @@ class GaugeEquivariantConv(nn.Module):
         given = "".join(f", {name}={value!r}" for name, value in self.options.items() if value not in (None, "dense"))
         sizes = f"{self.in_channels}, {self.out_channels}, in_order={self.in_order}, out_order={self.out_order}"
         return f"{type(self).__name__}({sizes}{given})"
+
+
+def _components(order: int) -> list[int]:
+    """How many real numbers each order has."""
+    return [1] + [2] * order

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from meshes import graph_of, mesh, representation, turned
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from multipath_gcn.data.mesh_geometry import turn_frames
 from multipath_gcn.graph import GaugeGraph
@@ -95,6 +96,31 @@ def test_gradients(options):
     x = torch.randn(12, 3, 4, dtype=F64, requires_grad=True)
     weights = (conv.weight, conv.weight_self, conv.bias)
     assert torch.autograd.gradcheck(lambda x, *_: conv(x, graph), (x, *weights))
+
+
+class Largest(TorchDispatchMode):
+    """The number of values of the largest tensor that an operator makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor):
+                self.values = max(self.values, tensor.numel())
+        return made
+
+
+def test_makes_nothing_of_the_size_of_edges_times_channels():
+    data, conv = mesh(dtype=torch.float32), GaugeEquivariantConv(32, 32, 1, 1)
+    graph, x = graph_of(data), torch.randn(162, 3, 32, requires_grad=True)
+    conv(x, graph)
+    with Largest() as largest:
+        conv(x, graph).sum().backward()
+    assert largest.values == 162 * 9 * 32  # sums: vertices times what they see
+    assert largest.values < data.num_edges * 3 * 32 * 32 / 50
 
 
 def test_a_vertex_without_neighbours_sees_itself():
