@@ -130,8 +130,8 @@ class ActiveTask:
             positions = self.labelled[torch.randperm(len(self.labelled))[:size]]
             scores = self.pool.outputs(model, "train", positions)
             labels = self.pool.labels["train"][positions.to(self.device)]
-            members = scores.flatten(0, -3) if scores.dim() > 2 else scores[None]
-            yield torch.stack([F.cross_entropy(member, labels) for member in members]).sum()
+            members = scores if scores.dim() > 2 else scores[None]
+            yield len(members) * F.cross_entropy(members.flatten(0, 1), labels.repeat(len(members)))
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -143,7 +143,7 @@ class ActiveTask:
             positions = self.labelled if part == "train" else torch.arange(len(self.pool.labels[part]))
             labels = self.pool.labels[part][positions.to(self.device)]
             scores = self.pool.outputs(model, part, positions).float()
-            mean = scores.softmax(-1).flatten(0, -3).mean(0) if scores.dim() > 2 else scores.softmax(-1)
+            mean = scores.softmax(-1).mean(0) if scores.dim() > 2 else scores.softmax(-1)
             row[part] = (mean.argmax(-1) == labels).float().mean().item()
             if part == "valid":
                 row["valid_loss"] = F.nll_loss(mean.clamp_min(1e-12).log(), labels).item()
