@@ -13,6 +13,7 @@ from multipath_gcn.nn.cost import LayerCost, layer_costs
 from multipath_gcn.nn.gauge_conv import GaugeEquivariantConv
 from multipath_gcn.nn.gauge_nonlinearity import GatedNonlinearity, RegularNonlinearity
 from multipath_gcn.nn.gcn_conv import GCNConv
+from multipath_gcn.nn.gradient_reversal import reverse_gradient
 from multipath_gcn.nn.grouped_conv import GroupedConv2d
 from multipath_gcn.nn.local_conv import LocalConv2d
 from multipath_gcn.nn.multipath_gcn import MultiPathGCN
@@ -25,6 +26,7 @@ from multipath_gcn.nn.packed_conv import (
 from multipath_gcn.nn.prepack import prepack
 from multipath_gcn.nn.separable import DepthwiseSeparableConv2d
 from multipath_gcn.nn.stock import to_stock
+from multipath_gcn.nn.time_fold import TimeFold
 from multipath_gcn.nn.uneven_conv import UnevenGroupedConv2d
 from multipath_gcn.nn.uneven_linear import UnevenGroupedLinear
 
@@ -50,10 +52,12 @@ __all__ = [
     "RegularNonlinearity",
     "SlidingChannelConv2d",
     "SlidingChannelLinear",
+    "TimeFold",
     "UnevenGroupedConv2d",
     "UnevenGroupedLinear",
     "convert",
     "layer_costs",
     "prepack",
+    "reverse_gradient",
     "to_stock",
 ]

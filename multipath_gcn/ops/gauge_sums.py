@@ -19,8 +19,8 @@ def gauge_sums(graph: GaugeGraph, x: Tensor, out_order: int) -> Tensor:
         x_q, \qquad w = (1, \cos \theta, \sin \theta, \cos 2\theta, \dots)
 
     On the CPU one operator, which makes no features of edges; elsewhere two sparse matrices, one after the other (see
-    :mod:`multipath_gcn.graph.gauge`), between which values are of the type of ``x``. Sums are kept in float32, of float64
-    in float64, in the order of the edges: the same bits for any number of threads.
+    :mod:`multipath_gcn.graph.gauge`), between which values are of the type of ``x``. Sums are kept in float32, of
+    float64 in float64, in the order of the edges: the same bits for any number of threads.
 
     Args:
         graph: the edges.

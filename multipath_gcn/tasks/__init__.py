@@ -20,6 +20,8 @@ from multipath_gcn.tasks.mesh import MeshTask
 from multipath_gcn.tasks.node import NodeTask
 from multipath_gcn.tasks.penalised import Penalised
 from multipath_gcn.tasks.prune import PruneTask
+from multipath_gcn.tasks.sequence import SequenceTask
+from multipath_gcn.tasks.zero_shot import ZeroShotTask
 
 __all__ = [
     "ActiveTask",
@@ -31,4 +33,6 @@ __all__ = [
     "NodeTask",
     "Penalised",
     "PruneTask",
+    "SequenceTask",
+    "ZeroShotTask",
 ]
