@@ -1,0 +1,86 @@
+"""Nats per frame, seconds per epoch and parameters of the networks that sequence.sh trains.
+
+    python benchmarks/sequence.py RUNS [--out FOLDER]
+
+RUNS is what sequence.sh leaves. Writes cpu.csv (every run), cpu.md (means and unbiased deviations over seeds, and
+differences to the folded network of standard convolutions, paired by seed, with 95 % Student intervals), and of both
+data sets the forecasts of that network's first seed.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from statistics import mean, median, stdev
+
+import pandas as pd
+from timing import heading
+
+from multipath_gcn.report import paired_difference, read_runs
+
+OUT = Path(__file__).parent / "results" / "sequence"
+FIRST = "folded standard"
+HEAD = ["network", "parameters", "epochs", "validation nats", "test nats", f"minus {FIRST}", "s per epoch", "s in all"]
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """One row for each run, those of a data set and network together."""
+    found, problems = read_runs([folder])
+    if problems:
+        raise ValueError(f"RUNS must hold complete runs only, got {problems}")
+    rows = []
+    for run in found:
+        result = json.loads((run.path / "result.json").read_text())
+        nats = result["nats_per_frame"]
+        row = {"data": run.data, "network": run.label, "seed": run.seed, "parameters": run.parameters}
+        row |= {"epochs": result["epochs"], "best_epoch": run.best_epoch, **nats}
+        rows.append(row | {"seconds_per_epoch": run.seconds_per_epoch, "seconds": run.seconds, "path": run.path})
+    table = pd.DataFrame(rows)
+    seeds = {tuple(sorted(seeds)) for _, seeds in table.groupby(["data", "network"]).seed}
+    if len(seeds) != 1:
+        raise ValueError(f"RUNS must hold the same seeds of every network, got {sorted(seeds)}")
+    return table.sort_values(["data", "network", "seed"], ignore_index=True)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    lines = heading("Forecasts of sequences", "benchmarks/sequence.sh: 36 runs of one thread, then sequence.py")
+    lines += [
+        "Nats per frame at the best validation epoch: mean ± unbiased deviation over seeds "
+        f"{', '.join(map(str, sorted(table.seed.unique())))}; differences of test nats paired by seed, with 95 % "
+        "Student intervals. Seconds: medians over seeds.",
+        "",
+    ]
+    for data, rows in table.groupby("data"):
+        lines += [f"## {data}", "", f"| {' | '.join(HEAD)} |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
+        by_network = dict(list(rows.groupby("network")))
+        base = by_network[FIRST].test.tolist()
+        for network in sorted(by_network, key=lambda name: by_network[name].valid.mean()):
+            lines.append(_line(network, by_network[network], None if network == FIRST else base))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _line(network: str, rows: pd.DataFrame, base: list[float] | None) -> str:
+    cells = [network, f"{rows.parameters.iloc[0]:,}", f"{rows.epochs.iloc[0]}"]
+    cells += [f"{mean(values):.3f} ± {stdev(values):.3f}" for values in (rows.valid, rows.test)]
+    difference = "" if base is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*paired_difference(list(rows.test), base))
+    cells += [difference, f"{median(rows.seconds_per_epoch):.2f}", f"{median(rows.seconds):.0f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    table = read(options.runs)
+    options.out.mkdir(parents=True, exist_ok=True)
+    table.drop(columns="path").to_csv(options.out / "cpu.csv", index=False)
+    (options.out / "cpu.md").write_text(markdown(table))
+    for data, rows in table[table.network == FIRST].groupby("data"):
+        shutil.copy(rows.path.iloc[0] / "figure.png", options.out / f"{data}.png")
+    print(markdown(table))
+
+
+if __name__ == "__main__":
+    main()
