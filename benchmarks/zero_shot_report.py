@@ -69,18 +69,19 @@ def report(table: pd.DataFrame) -> str:
     digits, losses = sorted(table["test digits"].unique()), sorted(table["loss"].unique())
     settings = table[table["way"] == "adversaries"].iloc[0]
     lines = heading("Zero-shot digits by seven-segment attributes", "benchmarks/zero_shot.sh")
+    parameters = ", ".join(f"{name} {table[table['way'] == way]['parameters'].iloc[0]:,}" for way, name in WAYS.items())
     lines += [
-        f"Tested digits {', '.join(digits)} (chance 50 %), {table['seed'].nunique()} seeds, {settings['groups']} groups, "
-        f"lambda {settings['adversary']:g}. Accuracy per class in %, of the epoch that is best on the digits to validate: "
-        "mean and deviation over seeds of the mean over the choices of digits. Minus: paired by seed, 95 % interval, which "
-        "is of seeds, for these digits. Parameters: "
-        + ", ".join(f"{name} {table[table['way'] == way]['parameters'].iloc[0]:,}" for way, name in WAYS.items())
-        + f"; median of {table['seconds'].median():.1f} s of training a run.",
+        f"Tested digits: {', '.join(digits)} (chance 50 %). {table['seed'].nunique()} seeds, {settings['groups']} groups, "
+        f"lambda {settings['adversary']:g}.",
+        "Accuracy per class in %, of the epoch that is best on the digits to validate: mean and deviation over seeds of "
+        "the mean over the choices of digits.",
+        "Minus: paired by seed, with a 95 % interval, which is one over seeds, for these digits.",
+        f"Parameters: {parameters}. Training took {table['seconds'].median():.1f} s a run, in the median.",
         "",
     ]
-    lines += ["| loss | " + " | ".join(WAYS.values()) + " | groups minus plain | adversaries minus plain |"]
-    lines += ["| adversaries minus groups | validation: plain | adversaries |"]
-    lines[-2:] = [lines[-2] + lines[-1][1:], "|---" * 9 + "|"]
+    columns = [*WAYS.values(), "groups minus plain", "adversaries minus plain", "adversaries minus groups alone"]
+    columns += ["validation: plain", "validation: adversaries"]
+    lines += [f"| loss | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for loss in [*losses, "all"]:
         chosen = {} if loss == "all" else {"loss": loss}
         cells = [loss if chosen else "**all**"]

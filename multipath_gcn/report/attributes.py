@@ -24,7 +24,8 @@ def plot_attributes(
     """Change of correlation of every two attributes, and beside it attributes of classes, true and predicted.
 
     Attributes stand in the order of their groups, with lines between groups. Scores are shown as parts of the largest
-    in size of their class: what counts in them is what stands out.
+    in size of their class, since only their proportions count; where there are few, dots mark the attributes that a class
+    has more of than the middle between the least and the most of all: there scores should be high.
 
     Args:
         change: [A, A], not negative.
@@ -52,7 +53,12 @@ def plot_attributes(
     parts = scores / np.maximum(np.abs(scores).max(axis=1, keepdims=True), 1e-12)
     shown = right.imshow(parts[:, order], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     figure.colorbar(shown, ax=right, shrink=0.8)
-    right.set_title("predicted: mean score of their examples,\nas part of the largest", fontsize=10)
+    right.set_title(
+        "predicted: mean score of their examples,\nas part of the largest; dots: the class has it", fontsize=10
+    )
+    if max(truth.shape) <= LABELLED:
+        rows, columns = np.nonzero(truth[:, order] > (truth.max() + truth.min()) / 2)
+        right.scatter(columns, rows, s=16, color="black")
     for axes in (middle, right):
         _name(axes.set_yticks, classes)
     for axes in (left, middle, right):
