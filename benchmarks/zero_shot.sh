@@ -11,8 +11,8 @@ for unseen in "5,8 0,1" "3,4 5,8" "6,9 3,4" "0,1 6,9"; do
     read -r valid test <<<"$unseen"
     digits=("data.valid_classes=[$valid]" "data.test_classes=[$test]")
     run=(multipath-gcn -m task=zero_shot "${digits[@]}" "task.loss=$losses" 'seed=range(0,5)' threads=1 "runs=$runs")
-    "${run[@]}" label=plain task.groups=1
-    "${run[@]}" label=groups task.groups=3 task.adversary=0
-    "${run[@]}" label=adversaries task.groups=3 task.adversary=1
+    "${run[@]}" label=plain task.groups=1 optimizer.lr=0.01
+    "${run[@]}" label=groups task.groups=3 task.adversary=0 optimizer.lr=0.01
+    "${run[@]}" label=adversaries task.groups=3 task.adversary=0.5 optimizer.lr=0.003
 done
 python benchmarks/zero_shot_report.py "$runs"

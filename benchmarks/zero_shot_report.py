@@ -44,6 +44,7 @@ def read(runs: Path) -> pd.DataFrame:
         rows.append(
             digits
             | {"loss": task.loss, "way": run.label, "groups": task.groups, "adversary": task.adversary}
+            | {"lr": cfg.optimizer.lr}
             | {"seed": run.seed, "valid": run.valid, "test": run.test, "best epoch": run.best_epoch}
             | {"parameters": run.parameters, "seconds": round(run.seconds, 3)}
         )
@@ -70,13 +71,15 @@ def report(table: pd.DataFrame) -> str:
     settings = table[table["way"] == "adversaries"].iloc[0]
     lines = heading("Zero-shot digits by seven-segment attributes", "benchmarks/zero_shot.sh")
     parameters = ", ".join(f"{name} {table[table['way'] == way]['parameters'].iloc[0]:,}" for way, name in WAYS.items())
+    rates = ", ".join(f"{name} {table[table['way'] == way]['lr'].iloc[0]:g}" for way, name in WAYS.items())
+    seeds, seconds = table["seed"].nunique(), table["seconds"].median()
     lines += [
-        f"Tested digits: {', '.join(digits)} (chance 50 %). {table['seed'].nunique()} seeds, {settings['groups']} groups, "
-        f"lambda {settings['adversary']:g}.",
-        "Accuracy per class in %, of the epoch that is best on the digits to validate: mean and deviation over seeds of "
-        "the mean over the choices of digits.",
+        f"Tested digits: {', '.join(digits)} (chance 50 %). {seeds} seeds, {settings['groups']} groups, lambda "
+        f"{settings['adversary']:g}; learning rate {rates}.",
+        "Accuracy per class in %, of the epoch that is best on the digits to validate: mean and deviation over seeds "
+        "of the mean over the choices of digits.",
         "Minus: paired by seed, with a 95 % interval, which is one over seeds, for these digits.",
-        f"Parameters: {parameters}. Training took {table['seconds'].median():.1f} s a run, in the median.",
+        f"Parameters: {parameters}. Training took {seconds:.1f} s a run, in the median.",
         "",
     ]
     columns = [*WAYS.values(), "groups minus plain", "adversaries minus plain", "adversaries minus groups alone"]

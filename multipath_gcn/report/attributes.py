@@ -24,8 +24,8 @@ def plot_attributes(
     """Change of correlation of every two attributes, and beside it attributes of classes, true and predicted.
 
     Attributes stand in the order of their groups, with lines between groups. Scores are shown as parts of the largest
-    in size of their class, since only their proportions count; where there are few, dots mark the attributes that a class
-    has more of than the middle between the least and the most of all: there scores should be high.
+    in size of their class, since only their proportions count. Where there are few, dots mark the attributes that a
+    class has more of than the middle between the least and the most of all: there scores should be high.
 
     Args:
         change: [A, A], not negative.
@@ -54,7 +54,7 @@ def plot_attributes(
     shown = right.imshow(parts[:, order], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     figure.colorbar(shown, ax=right, shrink=0.8)
     right.set_title(
-        "predicted: mean score of their examples,\nas part of the largest; dots: the class has it", fontsize=10
+        "predicted: mean score of their examples, as part\nof the largest; dots: attributes they have", fontsize=10
     )
     if max(truth.shape) <= LABELLED:
         rows, columns = np.nonzero(truth[:, order] > (truth.max() + truth.min()) / 2)
