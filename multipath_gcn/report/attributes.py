@@ -53,12 +53,12 @@ def plot_attributes(
     parts = scores / np.maximum(np.abs(scores).max(axis=1, keepdims=True), 1e-12)
     shown = right.imshow(parts[:, order], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     figure.colorbar(shown, ax=right, shrink=0.8)
-    right.set_title(
-        "predicted: mean score of their examples, as part\nof the largest; dots: attributes they have", fontsize=10
-    )
+    title = "predicted: mean score of their examples,\nas part of the largest"
     if max(truth.shape) <= LABELLED:
         rows, columns = np.nonzero(truth[:, order] > (truth.max() + truth.min()) / 2)
         right.scatter(columns, rows, s=16, color="black")
+        title += "; dots: attributes they have"
+    right.set_title(title, fontsize=10)
     for axes in (middle, right):
         _name(axes.set_yticks, classes)
     for axes in (left, middle, right):
