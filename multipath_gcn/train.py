@@ -24,6 +24,7 @@ from multipath_gcn.fit import Progress, fit
 from multipath_gcn.live import is_shown
 from multipath_gcn.machine import describe
 from multipath_gcn.models import count_parameters
+from multipath_gcn.network import make_network
 from multipath_gcn.progress import training_progress
 from multipath_gcn.prune import Train
 from multipath_gcn.report import layer_table, plot_channels, plot_run
@@ -49,8 +50,9 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
     seed_everything(cfg.seed, verbose=False)
     with fabric.rank_zero_first():
         task = instantiate(cfg.task)(dataset, device=fabric.device)
-    sizes = {"in_channels": task.in_channels, "out_channels": task.out_channels} | getattr(task, "further_sizes", {})
-    model = instantiate(cfg.model, **sizes, _convert_="all").to(fabric.device)
+    widths = {"in_channels": task.in_channels, "out_channels": task.out_channels}
+    further_sizes = getattr(task, "further_sizes", {})
+    model = make_network(cfg.model, widths | further_sizes).to(fabric.device)
     task.check(model)
     if fabric.world_size > 1 and not getattr(task, "shares_steps", False):
         raise ValueError(f"task must be clusters for {fabric.world_size} processes, got {type(task).__name__}")
@@ -92,9 +94,9 @@ def train(cfg: DictConfig, directory: Path, identity: dict[str, str]) -> dict[st
             "metric": dataset.metric,
             "synthetic": dataset.synthetic,
             "parameters": parameters,
-            "in_channels": task.in_channels,
-            "out_channels": task.out_channels,
         }
+        | widths
+        | ({"further_sizes": further_sizes} if further_sizes else {})
         | _scores(progress)
     )
     if hasattr(task, "finish") and fabric.is_global_zero:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from multipath_gcn.network import make_network
 from multipath_gcn.prune import cut_as_saved
 
 
@@ -28,7 +29,9 @@ def load_trained(directory: str | PathLike) -> nn.Module:
     if "in_channels" not in result:
         raise ValueError(f"directory must hold a run that recorded its widths, {directory} is older: run it again")
     widths = {name: result[name] for name in ("in_channels", "out_channels")}
-    model = instantiate(config.model, **widths, _convert_="all")
+    model = make_network(config.model, widths | result.get("further_sizes", {}))
+    if hasattr(get_object(config.task._target_), "prepare"):  # which may have trained several of it as one
+        model = task_of(dataset_of(directory), directory).prepare(model)
     if "pruning" in result:
         cut_as_saved(directory, model)
     weights = torch.load(directory / "model.pt", map_location="cpu", weights_only=True)

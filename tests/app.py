@@ -9,6 +9,12 @@ import pytest
 from multipath_gcn.job import main
 
 QUICK = ("data=digits", "fit.epochs=2")
+SMALL = {  # tasks with data of their own
+    "mesh": ["data.train=2", "data.valid=1", "data.test=1", "data.level=1", "hidden_channels=8", "fit.epochs=2"],
+    "active": ["task.members=2", "task.steps=2", "hidden_channels=8", "fit.epochs=2"],
+    "sequence": ["fit.epochs=2"],
+    "zero_shot": ["fit.epochs=2"],
+}
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> list[dict]:

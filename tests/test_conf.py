@@ -56,13 +56,7 @@ OF_A_TASK = {
     "sequence": ("conv_lstm", "lstm", "temporally_folded"),
     "zero_shot": ("grouped_attributes",),
 }
-SMALL = {
-    "image": [*IMAGES, NARROW],
-    "mesh": ["data.train=2", "data.valid=1", "data.test=1", "data.level=1", "hidden_channels=8", "fit.epochs=2"],
-    "active": ["task.members=2", "task.steps=2", "hidden_channels=8", "fit.epochs=2"],
-    "sequence": ["fit.epochs=2"],
-    "zero_shot": ["fit.epochs=2"],
-}
+SMALL = {"image": [*IMAGES, NARROW]} | app.SMALL
 
 
 @pytest.mark.parametrize(

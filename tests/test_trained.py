@@ -1,3 +1,4 @@
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 
 from multipath_gcn.data import Normalize, load_digit_images
 from multipath_gcn.nn import DepthwiseSeparableConv2d
-from multipath_gcn.trained import load_trained
+from multipath_gcn.trained import dataset_of, load_trained, task_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -59,3 +60,19 @@ def test_the_examples_store_it_and_classify_without_torch(run_directory, tmp_pat
         assert float(stored.split()[-1]) < 1e-4
     words = example("classify_numpy.py", "net.npz", "digits").split()
     assert words[0] == "360" and float(words[3]) == pytest.approx(100 * result["test"], abs=0.5)
+
+
+@pytest.mark.parametrize("task", app.SMALL)
+def test_a_task_finds_the_network_that_it_has_made_in_its_own_way(task, monkeypatch, tmp_path):
+    (result,) = app.run(monkeypatch, tmp_path, f"task={task}", *app.SMALL[task])
+    directory = next(tmp_path.rglob("result.json")).parent
+    found = task_of(dataset_of(directory), directory).evaluate(load_trained(directory))
+    with (directory / "history.csv").open(newline="") as file:
+        best = list(csv.DictReader(file))[result["best_epoch"] - 1]
+    assert found["test"] == pytest.approx(float(best["test"]), abs=1e-6)
+
+
+def test_a_network_that_does_not_take_what_the_task_gives_is_refused(monkeypatch, tmp_path):
+    rule = r"model must take frame_size for this task, got VGG\(in_channels, out_channels, depth, .*\)"
+    with pytest.raises(ValueError, match=rule):
+        app.run(monkeypatch, tmp_path, "task=sequence", "model=vgg")

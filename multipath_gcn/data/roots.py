@@ -64,5 +64,6 @@ def missing(name: str, folders: Sequence[str], files: Sequence[str], reason: str
     return MissingData(
         f"{name}: raw files found neither in {where} nor in the cache {cache_root()} ({CACHE}), and {reason}. "
         f"Expected below one of them, in {' or '.join(folders)}: {', '.join(files)}. "
-        "Embedded data that needs no download: data=digits, data=synthetic, data=digit_images."
+        "Embedded data that needs no download: data=digits, data=synthetic, data=digit_images, data=mesh_gradients, "
+        "data=digit_rows, data=digit_segments."
     )
