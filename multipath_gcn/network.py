@@ -1,9 +1,9 @@
 """The network of a configuration, made for the sizes of a task."""
 
-import inspect
 from typing import Any
 
-from hydra.utils import get_object, instantiate
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
@@ -13,12 +13,13 @@ def make_network(config: DictConfig, sizes: dict[str, Any]) -> nn.Module:
     and what else the task knows of its data.
 
     Raises:
-        ValueError: for a model that does not take one of them, such as one of images where frames are forecast.
+        ValueError: for a model that does not take them, or needs others, such as one of images where frames are
+            forecast.
     """
-    parameters = inspect.signature(get_object(config._target_)).parameters.values()
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        names = [parameter.name for parameter in parameters]
-        if unknown := [size for size in sizes if size not in names]:
-            kind = config._target_.rsplit(".", 1)[-1]
-            raise ValueError(f"model must take {', '.join(unknown)} for this task, got {kind}({', '.join(names)})")
-    return instantiate(config, **sizes, _convert_="all")
+    try:
+        return instantiate(config, **sizes, _convert_="all")
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        rule = f"take {', '.join(sizes)} of this task, and nothing besides but its own options"
+        raise ValueError(f"model must {rule}, got {config._target_}: {error.__cause__}") from error

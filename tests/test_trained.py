@@ -73,6 +73,9 @@ def test_a_task_finds_the_network_that_it_has_made_in_its_own_way(task, monkeypa
 
 
 def test_a_network_that_does_not_take_what_the_task_gives_is_refused(monkeypatch, tmp_path):
-    rule = r"model must take frame_size for this task, got VGG\(in_channels, out_channels, depth, .*\)"
-    with pytest.raises(ValueError, match=rule):
-        app.run(monkeypatch, tmp_path, "task=sequence", "model=vgg")
+    rule = "model must take {} of this task, and nothing besides but its own options, got .*{}.*'frame_size'"
+    for model, name in (("vgg", "VGG"), ("gcn", "build_matched")):
+        with pytest.raises(ValueError, match=rule.format("in_channels, out_channels, frame_size", name)):
+            app.run(monkeypatch, tmp_path, "task=sequence", f"model={model}")
+    with pytest.raises(ValueError, match=rule.format("in_channels, out_channels", "TemporallyFolded")):
+        app.run(monkeypatch, tmp_path, "task=image", "model=temporally_folded")

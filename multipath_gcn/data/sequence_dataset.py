@@ -57,6 +57,11 @@ class SequenceDataset:
         """Frames of the shortest sequence of all splits."""
         return min(int(self.lengths_of(part).min()) for part in PARTS)
 
+    @property
+    def is_uneven(self) -> bool:
+        """Whether some of a split are shorter than others."""
+        return any(len(self.lengths_of(part).unique()) > 1 for part in PARTS)
+
     def lengths_of(self, part: str) -> Tensor:
         """Frames of every sequence of a split, int64 [N]."""
         frames = self.splits[part]

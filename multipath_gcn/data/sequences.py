@@ -100,10 +100,10 @@ def load_jsb_chorales(file: str | None = None) -> SequenceDataset:
     if not isinstance(chorales, dict) or set(chorales) != set(PARTS):
         found = sorted(map(str, chorales)) if isinstance(chorales, dict) else type(chorales).__name__
         raise ValueError(f"{path} must be a dictionary with the keys {', '.join(PARTS)}, got {found}")
-    rolls = {part: [_roll(path, f"{part}[{i}]", c) for i, c in enumerate(chorales[part])] for part in PARTS}
     for part in PARTS:
-        if not rolls[part]:
-            raise ValueError(f"{path} must hold chorales in every part, got none in {part}")
+        if not isinstance(chorales[part], (list, tuple)) or not chorales[part]:
+            raise ValueError(f"{path} must hold a list of chorales as {part}, got {chorales[part]!r:.80}")
+    rolls = {part: [_roll(path, f"{part}[{i}]", c) for i, c in enumerate(chorales[part])] for part in PARTS}
     lengths = {part: torch.tensor([len(roll) for roll in rolls[part]]) for part in PARTS}
     padded = {part: torch.nn.utils.rnn.pad_sequence(rolls[part], batch_first=True) for part in PARTS}
     return SequenceDataset("jsb_chorales", {part: roll[:, :, None, None] for part, roll in padded.items()}, lengths)

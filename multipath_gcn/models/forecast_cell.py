@@ -11,7 +11,7 @@ class ForecastCell(nn.Module):
     abstract (`Weissenbacher 2020 <https://arxiv.org/abs/2001.03340>`_) tells its use alone.
 
     .. math::
-        u = \tanh(U \star x), \qquad (g, c) = V \star (h, u), \qquad
+        u = \tanh(U \star x + b_U), \qquad (g, c) = V \star (h, u) + b_V, \qquad
         s = \sigma(g) \odot h + (1 - \sigma(g)) \odot \tanh(c), \qquad y = A s + b
 
     with h the folded state, x the last frame, :math:`\star` a convolution of frames and A the same for every pixel: a

@@ -31,7 +31,7 @@ class TemporallyFolded(nn.Module):
         kernel_size: of the spatial dimensions, odd.
         convolution: what makes every convolution but those that read frames: called with (in_channels, out_channels,
             kernel_size) and ``padding``, ``bias``. None: as ``nn.Conv2d``. One with a norm of its own, such as a
-            depthwise-separable one, counts statistics over all frames in training.
+            depthwise-separable one, mixes statistics of all frames into each in training, later ones included.
 
     Attributes:
         fold: F, the number of frames that a forecast reads.
@@ -55,11 +55,12 @@ class TemporallyFolded(nn.Module):
         convolution: Convolution | None = None,
     ):
         super().__init__()
-        if not frames or not all(isinstance(count, int) and count >= 1 for count in frames):
-            raise ValueError(f"frames must be one or more integers of at least 1, got {list(frames)}")
+        if not isinstance(frames, Sequence) or not frames or not all(isinstance(k, int) and k >= 1 for k in frames):
+            raise ValueError(f"frames must be one or more integers of at least 1, got {frames!r}")
+        dims = dims_of(frame_size)
         self.shape = in_channels, *frame_size
         self.fold = 1 + sum(count - 1 for count in frames)
-        dims, channels, blocks = dims_of(frame_size), in_channels, []
+        channels, blocks = in_channels, []
         for i, count in enumerate(frames):
             make = convolution if i else None
             with _named(f"folds.{i}", count * channels, hidden_channels):

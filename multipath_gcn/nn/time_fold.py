@@ -102,6 +102,7 @@ def dims_of(frame_size: Sequence[int]) -> int:
     Raises:
         ValueError: for anything but a height and a width.
     """
-    if len(frame_size) != 2 or not all(isinstance(size, int) and size >= 1 for size in frame_size):
-        raise ValueError(f"frame_size must be height and width, each at least 1, got {list(frame_size)}")
+    pair = isinstance(frame_size, Sequence) and len(frame_size) == 2
+    if not pair or not all(isinstance(size, int) and size >= 1 for size in frame_size):
+        raise ValueError(f"frame_size must be height and width, each at least 1, got {frame_size!r}")
     return 1 if frame_size[0] == 1 else 2

@@ -60,10 +60,11 @@ class SequenceTask:
         self.in_channels = self.out_channels = channels
         self.further_sizes = {"frame_size": tuple(frame_size)}
         self.steps = math.ceil(len(dataset.splits["train"]) / batch_size)
-        self._train_loss = math.inf
+        self._train_loss = math.nan
 
     def check(self, model: nn.Module) -> None:
-        """Refuses a model that does not take sequences alone, or one that folds as many frames as a sequence has."""
+        """Refuses a model that does not make forecasts of the dataset's sequences, one that folds as many frames as a
+        sequence has, and batch norms where sequences differ in length: they would count what stands after the end."""
         try:
             inspect.signature(model.forward).bind(None)
         except TypeError as error:
@@ -71,8 +72,27 @@ class SequenceTask:
             raise ValueError(f"model must {rule}, got {type(model).__name__}: {error}") from error
         fold, least = getattr(model, "fold", 1), self.dataset.least_length
         if fold >= least:
-            rule = f"be less than the frames of every sequence of {self.dataset.name}, {least} of the shortest"
-            raise ValueError(f"fold, which is 1 + the sum of (frames - 1), must {rule}, got {fold}")
+            rule = f"fewer frames, 1 + the sum of (frames - 1), than the shortest of {self.dataset.name} has, {least}"
+            raise ValueError(f"frames must fold {rule}, got frames that fold {fold}")
+        norms = [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        if norms and self.dataset.is_uneven:
+            rule = f"have no batch norm for sequences of different length, as those of {self.dataset.name}"
+            raise ValueError(f"model must {rule}, got {norms[0]}; model.convolution.norm_between=false leaves it out")
+        self._check_forecast(model)
+
+    @torch.no_grad()
+    def _check_forecast(self, model: nn.Module) -> None:
+        """Asks for one, which leaves the model as it was."""
+        training, frames = model.training, self.dataset.splits["valid"][:1, : self.dataset.least_length - 1]
+        try:
+            got = list(model.eval()(frames.to(self.device)).shape)
+        except (ValueError, RuntimeError) as error:
+            got = error
+        model.train(training)
+        if got != list(frames.shape):
+            rule = f"forecast frames of {list(frames.shape[2:])}, those of {self.dataset.name}"
+            told = f": {got}" if isinstance(got, Exception) else f" of output {got} for {list(frames.shape)}"
+            raise ValueError(f"model must {rule}, got {type(model).__name__}{told}")
 
     def train_losses(self, model: nn.Module, epoch: int) -> Iterator[Tensor]:
         """The loss of every step of an epoch, with a gradient; the model must be stepped before the next is taken.
@@ -92,7 +112,7 @@ class SequenceTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Likelihood of every split, and nats per frame of the validation sequences as ``valid_loss``.
 
-        ``train`` is that of the last epoch's steps, by weights that were still changing.
+        ``train`` is that of the last epoch's steps, by weights that were still changing; before the first, NaN.
         """
         losses = {"train": self._train_loss} | {part: self._mean_loss(model, part) for part in ("valid", "test")}
         elements = math.prod(self.dataset.shape)

@@ -1,5 +1,6 @@
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import app
@@ -16,6 +17,7 @@ from multipath_gcn.data.sequences import load_digit_sequences
 from multipath_gcn.models import GCN
 from multipath_gcn.models.recurrent import LSTMForecast
 from multipath_gcn.models.temporally_folded import TemporallyFolded
+from multipath_gcn.nn import DepthwiseSeparableConv2d
 from multipath_gcn.report.forecasts import plot_forecasts
 from multipath_gcn.tasks.sequence import SequenceTask
 
@@ -111,13 +113,23 @@ def test_the_train_score_is_that_of_the_epochs_own_steps():
 
 
 def test_padding_is_not_looked_at():
-    dataset = sequences(uneven=True)
-    dataset.splits["test"] = dataset.splits["test"][:, :4]  # as in any batch, without the longest
-    dataset.lengths["test"].clamp_(max=4)
-    longer = torch.cat([dataset.splits["test"], torch.zeros(7, 90, 1, 2, 3)], 1)
-    padded = SequenceDataset("padded", dataset.splits | {"test": longer}, dataset.lengths)
-    model = TemporallyFolded(1, 1, (2, 3), 8, (2,))
-    assert SequenceTask(dataset).evaluate(model)["test"] == pytest.approx(SequenceTask(padded).evaluate(model)["test"])
+    """Short sequences cost as much beside long ones as by themselves, in training and in evaluation."""
+    torch.manual_seed(0)
+    dataset, model = sequences(uneven=True), TemporallyFolded(1, 1, (2, 3), 8, (2,))
+    one = SequenceTask(dataset, batch_size=1, eval_batch_size=1)
+    all_at_once = SequenceTask(dataset, batch_size=100, eval_batch_size=100)
+    for task in (one, all_at_once):
+        list(task.train_losses(model, 1))
+    apart, together = one.evaluate(model), all_at_once.evaluate(model)
+    assert dataset.is_uneven and apart == pytest.approx(together, rel=1e-5)
+
+
+def test_batch_norms_would_count_padding():
+    make = partial(DepthwiseSeparableConv2d, pointwise="sliding", groups=4, overlap=0.5, norm_between=True)
+    model = TemporallyFolded(1, 1, (2, 3), 8, (2, 1), convolution=make)
+    SequenceTask(sequences()).check(model)
+    with pytest.raises(ValueError, match=r"no batch norm for sequences of different length, .* got folds\.1\.fold"):
+        SequenceTask(sequences(uneven=True)).check(TemporallyFolded(1, 1, (2, 3), 8, (1, 1), convolution=make))
 
 
 def test_draws_come_from_pytorchs_generator():
@@ -139,11 +151,23 @@ def test_a_fold_must_be_shorter_than_every_sequence():
     task = SequenceTask(sequences())
     task.check(TemporallyFolded(1, 1, (2, 3), 8, (3, 2)))
     task.check(LSTMForecast(1, 1, (2, 3), 8))
-    rule = r"fold, which is 1 \+ the sum of \(frames - 1\), must be less than the frames of every sequence of tiny, {} of the shortest, got {}"
+    rule = r"frames must fold fewer frames, .*, than the shortest of tiny has, {}, got frames that fold {}"
     with pytest.raises(ValueError, match=rule.format(5, 5)):
         task.check(TemporallyFolded(1, 1, (2, 3), 8, (3, 3)))
     with pytest.raises(ValueError, match=rule.format(2, 3)):
         SequenceTask(sequences(uneven=True)).check(TemporallyFolded(1, 1, (2, 3), 8, (3,)))
+
+
+def test_a_model_must_forecast_frames_of_this_size():
+    task, layer = SequenceTask(sequences()), Recorder().train()
+    task.check(layer)
+    assert layer.training
+    with pytest.raises(ValueError, match=r"forecast frames of \[1, 2, 3\], those of tiny, got LSTMForecast: x must be"):
+        task.check(LSTMForecast(1, 1, (2, 4), 8))
+    with pytest.raises(ValueError, match=r"got LSTMForecast of output \[1, 4, 2, 2, 3\] for \[1, 4, 1, 2, 3\]"):
+        task.check(LSTMForecast(1, 2, (2, 3), 8))
+    with pytest.raises(ValueError, match="got Flatten of output"):
+        task.check(nn.Flatten())
 
 
 def test_refuses():
@@ -222,6 +246,6 @@ def test_chorales_of_different_length(monkeypatch, tmp_path):
 
 
 def test_a_fold_that_is_too_long_stops_the_run(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match="fold, which is .* must be less than .* digit_rows, 8 of the shortest, got 8"):
+    with pytest.raises(ValueError, match="frames must fold fewer .* the shortest of digit_rows has, 8, got .* fold 8"):
         app.run(monkeypatch, tmp_path, *QUICK, "model.frames=[3,3,4]")
     assert not list(tmp_path.rglob("history.csv"))
