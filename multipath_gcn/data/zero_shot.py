@@ -61,7 +61,9 @@ def load_gbu(name: str) -> ZeroShotDataset:
 
     ``xlsa17/data/<NAME>/res101.mat`` and ``att_splits.mat`` of the authors' archive are looked for in the data root,
     then in the cache; they are not downloaded. Parts are ``train_loc``, ``val_loc`` and ``test_unseen_loc``: classes
-    to validate are unseen in training, as those to test are.
+    to validate are unseen in training, as those to test are. Networks are never trained on ``trainval_loc``, as most
+    published numbers are; nor is there a generalised score, for which ``test_seen_loc`` would have to be taken out
+    of ``train_loc`` first.
 
     Args:
         name: ``apy`` (32 classes, 64 attributes), ``awa2`` (50, 85), ``cub`` (200, 312) or ``sun`` (717, 102).

@@ -5,6 +5,7 @@ from itertools import combinations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from multipath_gcn.data.node_dataset import PARTS
 
@@ -107,10 +108,11 @@ def _check_part(part: str, rows: Tensor, count: int) -> None:
 
 
 def _check_directions(attributes: Tensor, classes: dict[str, list[int]]) -> None:
-    lengths = attributes.double().norm(dim=1)
-    if not lengths.all():
-        raise ValueError(f"attributes must have no row of zeros, got one for class {int(lengths.argmin())}")
-    unit = attributes.double() / lengths[:, None]
+    lengths = attributes.norm(dim=1)  # in the precision in which they will be divided by it
+    if not (lengths > 1e-12).all():
+        least = int(lengths.argmin())
+        raise ValueError(f"attributes must have no row of length 0, got {lengths[least].item():.3g} for class {least}")
+    unit = F.normalize(attributes.double(), dim=1)
     for part in PARTS[1:]:
         for a, b in combinations(classes[part], 2):
             if (unit[a] - unit[b]).abs().max() < 1e-9:

@@ -34,7 +34,8 @@ class GroupedAttributes(nn.Module):
         latent_channels: of all latents together, rounded up to a multiple of the number of groups: so networks of
             different groups have as wide a latent.
         dropout: chance in [0, 1) of a channel of h and of z to be zero in training.
-        negative_slope: of the leaky ReLU; 1 for a network that is linear but for its norms.
+        negative_slope: of the leaky ReLU; 1, as the authors' code has it unasked, leaves a network that is linear but
+            for its norms.
 
     Shapes:
         - **input:** :math:`(N, F)`
@@ -53,7 +54,7 @@ class GroupedAttributes(nn.Module):
         hidden_channels: int = 64,
         latent_channels: int = 60,
         dropout: float = 0.2,
-        negative_slope: float = 0.01,
+        negative_slope: float = 1.0,
     ):
         super().__init__()
         self.groups = [list(range(out_channels))] if groups is None else [list(group) for group in groups]

@@ -50,7 +50,8 @@ def eszsl(scores: Tensor, labels: Tensor, attributes: Tensor, penalty: float = 0
     <https://proceedings.mlr.press/v37/romera-paredes15.html>`_ (Romera-Paredes and Torr 2015).
 
     Its other two regularisers, :math:`\gamma \lVert V S^T \rVert^2 + \gamma \lambda \lVert V \rVert^2`, are of the
-    weights V of a linear map and have no counterpart in terms of scores; decay of the weights takes their place.
+    weights V of a linear map and have no counterpart in terms of scores; decay of the weights can stand for them.
+    Without that and with no penalty, as it is by default, this is the squared loss alone.
 
     Args:
         penalty: :math:`\lambda`, 0 or more.

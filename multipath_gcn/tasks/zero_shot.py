@@ -1,6 +1,7 @@
 """Zero-shot classification by attributes, with adversaries between groups of attributes."""
 
 import inspect
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from multipath_gcn.data.zero_shot_dataset import ZeroShotDataset
 from multipath_gcn.models.attribute_groups import attribute_groups, correlation_change
 from multipath_gcn.tasks.compatibility import LOSSES, Loss, compatibility
 
+log = logging.getLogger(__name__)
 EVALUATED = 8192  # examples at a time
 
 
@@ -64,11 +66,11 @@ class ZeroShotTask:
         dataset: ZeroShotDataset,
         loss: str | Loss = "ale",
         groups: int = 3,
-        adversary: float = 1.0,
+        adversary: float = 0.5,
         ramp_epochs: int = 10,
         change: str = "lost",
         group_seed: int = 0,
-        batch_size: int = 64,
+        batch_size: int = 128,
         device: torch.device | str = "cpu",
     ):
         if not isinstance(dataset, ZeroShotDataset):
@@ -95,6 +97,8 @@ class ZeroShotTask:
         unseen = dataset.attributes[torch.cat([dataset.classes(part) for part in PARTS[1:]])]
         self.change = correlation_change(seen, unseen, change)
         self.groups = attribute_groups(seen, unseen, groups, group_seed, change)
+        if len(self.groups) < groups:
+            log.warning("%d groups of attributes were asked for, co-clustering found %d", groups, len(self.groups))
         self.weights = pair_weights(self.change, self.groups).float().to(device)
         self.targets = _to_unit_range(self.attributes[self.classes["train"]])
 
@@ -147,7 +151,8 @@ class ZeroShotTask:
 
     @torch.no_grad()
     def finish(self, model: nn.Module, history: list[dict[str, float]], directory: Path) -> dict[str, Any]:
-        """The groups, as numbers of attributes; draws them, and the unseen classes, into ``figure.png``."""
+        """The groups, as numbers of attributes, and the share of all changes that is between groups, where adversaries
+        are; draws both, and the unseen classes, into ``figure.png``."""
         from multipath_gcn.report.attributes import plot_attributes  # here, since importing matplotlib takes a second
 
         truth, found, names = [], [], []
@@ -166,7 +171,7 @@ class ZeroShotTask:
             self.dataset.attribute_names,
             directory / "figure.png",
         )
-        return {"attribute_groups": self.groups}
+        return {"attribute_groups": self.groups, "change_between_groups": share_between(self.change, self.groups)}
 
     def _scores(self, model: nn.Module, part: str) -> Tensor:
         model.eval()
@@ -190,6 +195,14 @@ def pair_weights(change: Tensor, groups: list[list[int]]) -> Tensor:
                 weights[g, other] = change[own][:, other].max()
     once = sum(weights[:, group[0]].sum() for group in groups)  # every pair of groups, whatever their sizes
     return weights / once if once > 0 else weights
+
+
+def share_between(change: Tensor, groups: list[list[int]]) -> float:
+    """The part of the changes of correlation, as a fraction of their sum, that is between attributes of different
+    groups; 0 where nothing changes."""
+    within = sum(change[group][:, group].sum().item() for group in groups)
+    total = change.sum().item()
+    return (total - within) / total if total > 0 else 0.0
 
 
 def _to_unit_range(table: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ def attributes(row=None, to=None, **options):
             r"attributes must be float32 of shape \[K, A\] and not empty, got torch.float64 \(6, 3\)",
         ),
         (attributes(2, [0.0, float("nan"), 1.0]), "attributes must be finite, got nan in row 2, column 1"),
-        (attributes(3, [0.0, 0.0, 0.0]), "attributes must have no row of zeros, got one for class 3"),
+        (attributes(3, [0.0, 0.0, 0.0]), "attributes must have no row of length 0, got 0 for class 3"),
+        (attributes(3, [1e-25, 0.0, 0.0]), "attributes must have no row of length 0, got 0 for class 3"),
         (
             attributes(5, [0.0, 2.0, 2.0]),
             r"attributes must differ in direction between the classes of split\['test'\], .* got parallel rows for the classes 4 and 5",

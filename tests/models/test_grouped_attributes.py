@@ -181,7 +181,7 @@ def test_adversaries_learn_forwards_and_latents_backwards():
 
 def test_one_group_is_the_plain_network():
     torch.manual_seed(2)
-    model = GroupedAttributes(8, 6, hidden_channels=10, latent_channels=12, dropout=0.3).eval()
+    model = GroupedAttributes(8, 6, hidden_channels=10, latent_channels=12, dropout=0.3, negative_slope=0.01).eval()
     assert model.adversaries is None and model.groups == [[0, 1, 2, 3, 4, 5]]
 
     def block(i, o):

@@ -13,8 +13,8 @@ from multipath_gcn.data.zero_shot import load_digit_segments
 from multipath_gcn.data.zero_shot_dataset import ZeroShotDataset
 from multipath_gcn.fit import fit
 from multipath_gcn.models.grouped_attributes import GroupedAttributes
-from multipath_gcn.tasks.compatibility import LOSSES, ale, compatibility
-from multipath_gcn.tasks.zero_shot import ZeroShotTask, class_accuracy, pair_weights
+from multipath_gcn.tasks.compatibility import LOSSES, ale
+from multipath_gcn.tasks.zero_shot import ZeroShotTask, class_accuracy, pair_weights, share_between
 
 QUICK = ("task=zero_shot", "fit.epochs=2")
 
@@ -116,6 +116,20 @@ def test_weights_of_pairs_sum_to_one_whatever_the_sizes():
     assert pair_weights(torch.zeros(5, 5), groups).abs().max() == 0
 
 
+def test_what_is_between_groups():
+    change = torch.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]])
+    assert share_between(change, [[0, 1, 2]]) == 0 and share_between(0 * change, [[0, 1], [2]]) == 0
+    assert share_between(change, [[0, 1], [2]]) == pytest.approx(5 / 6)
+
+
+def test_fewer_groups_than_asked_for_are_told(monkeypatch, data, caplog):
+    monkeypatch.setattr("multipath_gcn.tasks.zero_shot.attribute_groups", lambda *arguments: [[0, 2, 3], [1, 4]])
+    ZeroShotTask(data, groups=2)
+    assert not caplog.text
+    ZeroShotTask(data, groups=3)
+    assert "3 groups of attributes were asked for, co-clustering found 2" in caplog.text
+
+
 def test_the_target_is_the_attributes_of_all_unseen_classes(data):
     task = ZeroShotTask(data, groups=2, change="absolute")
     seen = data.attributes[data.y[data.split["train"]], :4].T.double()
@@ -135,7 +149,7 @@ def test_the_ramp_rises_to_its_height():
 
 
 def test_reversed_gradients_grow_with_the_ramp(data):
-    task = ZeroShotTask(data, groups=2, batch_size=100, ramp_epochs=4, change="absolute")
+    task = ZeroShotTask(data, groups=2, adversary=1.0, batch_size=100, ramp_epochs=4, change="absolute")
     model, grads = made(task, dropout=0.0), {}
     for epoch in (1, 3, 9):
         torch.manual_seed(5)
@@ -200,7 +214,9 @@ def test_a_network_that_knows_the_attributes_scores_everything():
 
 def test_finish_tells_the_groups_and_draws_them(data, tmp_path):
     task = ZeroShotTask(data, groups=2, change="absolute")
-    assert task.finish(made(task), [], tmp_path) == {"attribute_groups": task.groups}
+    between = share_between(task.change, task.groups)
+    found = task.finish(made(task), [], tmp_path)
+    assert found == {"attribute_groups": task.groups, "change_between_groups": between} and 0 < between < 1
     picture = matplotlib.image.imread(tmp_path / "figure.png")
     assert picture.shape[0] > 300 and picture.shape[1] > 900 and picture.std() > 0.05
 
@@ -228,20 +244,39 @@ def test_training_resumes_exactly(tmp_path):
     assert run(tmp_path / "whole", 6) == run(tmp_path / "cut", 2, 6)
 
 
-def test_some_epochs_on_digits_learn_classes_never_seen():
-    torch.manual_seed(0)
-    task = ZeroShotTask(load_digit_segments(), loss="eszsl", groups=1)
-    model = made(task)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for epoch in range(1, 4):
-        for loss in task.train_losses(model, epoch):
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    scores = task.evaluate(model)
-    assert scores["train"] > 0.9 and scores["valid"] > 0.5
-    found = compatibility(model(task.x[task.rows["train"]]), task.attributes[task.classes["train"]])
-    assert class_accuracy(found.argmax(1), task.labels["train"]) == scores["train"]
+def planted(rows=None):
+    """Features that are a random map of the attributes, and noise: what is learned of some classes holds for others.
+
+    Args:
+        rows: of which class each class gets the attributes; None: its own.
+    """
+    generator = torch.Generator().manual_seed(5)
+    attributes = torch.randn(12, 6, generator=generator)
+    y = torch.arange(12).repeat_interleave(40)
+    x = attributes[y] @ torch.randn(6, 20, generator=generator) + 0.3 * torch.randn(480, 20, generator=generator)
+    parts = {"train": range(8), "valid": (8, 9), "test": (10, 11)}
+    split = {part: torch.isin(y, torch.tensor([*classes])).nonzero().flatten() for part, classes in parts.items()}
+    return ZeroShotDataset("planted", x, y, attributes if rows is None else attributes[rows], split)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_classes_never_seen_are_told_apart_by_their_attributes(loss, groups):
+    def test_score(dataset):
+        torch.manual_seed(0)
+        task = ZeroShotTask(dataset, loss=loss, groups=groups, batch_size=32, change="absolute")
+        model = made(task, dropout=0.0)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for epoch in range(1, 11):
+            for step in task.train_losses(model, epoch):
+                optimizer.zero_grad()
+                step.backward()
+                optimizer.step()
+        return task.evaluate(model)["test"]
+
+    assert test_score(planted()) > 0.9
+    swapped = [*range(10), 11, 10]  # of the two to test: all that was learned is true, and names the other one
+    assert test_score(planted(swapped)) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -279,6 +314,7 @@ def test_runs_through_hydra(monkeypatch, tmp_path):
     assert all(0 <= result[part] <= 1 for part in ("train", "valid", "test"))
     groups = result["attribute_groups"]
     assert sorted(attribute for group in groups for attribute in group) == list(range(7)) and len(groups) > 1
+    assert 0.5 < result["change_between_groups"] <= 1
     assert list(tmp_path.rglob("figure.png"))
 
 
