@@ -15,7 +15,9 @@ from statistics import mean, median, stdev
 
 import pandas as pd
 from timing import heading
+from torch.nn import functional as F
 
+from multipath_gcn.data.sequences import load_digit_sequences
 from multipath_gcn.report import paired_difference, read_runs
 
 OUT = Path(__file__).parent / "results" / "sequence"
@@ -35,6 +37,9 @@ def read(folder: Path) -> pd.DataFrame:
         row = {"data": run.data, "network": run.label, "seed": run.seed, "parameters": run.parameters}
         row |= {"epochs": result["epochs"], "best_epoch": run.best_epoch, **nats}
         rows.append(row | {"seconds_per_epoch": run.seconds_per_epoch, "seconds": run.seconds, "path": run.path})
+        host = result["host"]
+        if host["threads"] != 1:
+            raise ValueError(f"RUNS must be of one thread each, got {host['threads']} in {run.path}")
     table = pd.DataFrame(rows)
     seeds = {tuple(sorted(seeds)) for _, seeds in table.groupby(["data", "network"]).seed}
     if len(seeds) != 1:
@@ -43,11 +48,16 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    lines = heading("Forecasts of sequences", "benchmarks/sequence.sh: 36 runs of one thread, then sequence.py")
+    lines = heading(
+        "Forecasts of sequences", f"benchmarks/sequence.sh: {len(table)} runs of one thread, then sequence.py"
+    )
     lines += [
         "Nats per frame at the best validation epoch: mean ± unbiased deviation over seeds "
         f"{', '.join(map(str, sorted(table.seed.unique())))}; differences of test nats paired by seed, with 95 % "
         "Student intervals. Seconds: medians over seeds.",
+        "Floor: what a forecast that knows the next frame costs, since pixels are grey. Mean frame: that of the "
+        "training sequences at the same step, which looks at no frame before it. Same frame: the last one again, pixels "
+        "within [0.02, 0.98].",
         "",
     ]
     for data, rows in table.groupby("data"):
@@ -56,8 +66,25 @@ def markdown(table: pd.DataFrame) -> str:
         base = by_network[FIRST].test.tolist()
         for network in sorted(by_network, key=lambda name: by_network[name].valid.mean()):
             lines.append(_line(network, by_network[network], None if network == FIRST else base))
+        for name, nats in trivial(data.removeprefix("digit_")).items():
+            lines.append(f"| *{name}* |  |  | {nats['valid']:.3f} | {nats['test']:.3f} |  |  |  |")
         lines.append("")
     return "\n".join(lines)
+
+
+def trivial(form: str) -> dict[str, dict[str, float]]:
+    """Nats per frame of forecasts that nobody learns, by their name and part."""
+    splits = load_digit_sequences(form).splits
+    mean_frames = splits["train"].mean(dim=0)[1:].clamp(1e-4, 1 - 1e-4)
+    found = {"floor": {}, "mean frame": {}, "same frame": {}}
+    for part in ("valid", "test"):
+        wanted, last = splits[part][:, 1:], splits[part][:, :-1].clamp(0.02, 0.98)
+        guesses = {"floor": wanted, "mean frame": mean_frames.expand_as(wanted), "same frame": last}
+        for name, guess in guesses.items():
+            found[name][part] = (
+                F.binary_cross_entropy(guess, wanted, reduction="sum") / wanted[..., 0, 0, 0].numel()
+            ).item()
+    return found
 
 
 def _line(network: str, rows: pd.DataFrame, base: list[float] | None) -> str:

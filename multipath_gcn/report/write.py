@@ -40,7 +40,18 @@ def write(table: pd.DataFrame, runs: Sequence[Run], problems: Sequence[Problem],
         plots.parameters(table, out / "parameters.png", shown[FIGURES["parameters"]])
         plots.seconds(table, out / "seconds.png", shown[FIGURES["seconds"]])
         shown |= {name.removesuffix(".png"): out / name for name in pictures}
+        shown |= figures(runs)
         tables = {"Comparison": text.cells(table)} | ranked
         document = page(tables, text.notes(table), shown, runs, problems, out)
     (out / "report.md").write_text(content, encoding="utf-8", errors="backslashreplace")
     (out / "report.html").write_text(document, encoding="utf-8", errors="backslashreplace")
+
+
+def figures(runs: Sequence[Run]) -> dict[str, Path]:
+    """By title, the ``figure.png`` that a task has drawn: of each data set and model, of the first run with one."""
+    found: dict[tuple[str, str], tuple[str, Path]] = {}
+    for run in sorted(runs, key=lambda run: (run.data, run.model, run.label, run.seed)):
+        if (run.data, run.model) not in found and (run.path / "figure.png").is_file():
+            name = " ".join(filter(None, (run.data, run.model, run.label)))
+            found[run.data, run.model] = f"{name}, seed {run.seed}", run.path / "figure.png"
+    return dict(found.values())

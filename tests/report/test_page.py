@@ -1,3 +1,4 @@
+import base64
 from html.parser import HTMLParser
 
 import pytest
@@ -57,3 +58,15 @@ def test_links_lead_to_runs_and_configurations(document):
     folder, _, parsed = document
     assert len(parsed.links) == 2 * 4 + 1
     assert all((folder / link).exists() for link in parsed.links)
+
+
+def test_a_figure_of_each_data_set_and_model_is_shown(runs, write_run):
+    for seed in range(3):
+        folder = write_run(f"mesh{seed}", seed=seed, model="equivariant")
+        if seed:  # the first has none
+            (folder / "figure.png").write_bytes(b"picture %d" % seed)
+    write_run("other", seed=0, model="plain")
+    assert main([str(runs)]) == 0
+    text = (runs / "report" / "report.html").read_text(encoding="utf-8")
+    shown = [base64.b64encode(b"picture %d" % seed).decode() in text for seed in range(3)]
+    assert shown == [False, True, False] and "equivariant" in text and "seed 1</figcaption>" in text
