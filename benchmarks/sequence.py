@@ -56,8 +56,8 @@ def markdown(table: pd.DataFrame) -> str:
         f"{', '.join(map(str, sorted(table.seed.unique())))}; differences of test nats paired by seed, with 95 % "
         "Student intervals. Seconds: medians over seeds.",
         "Floor: what a forecast that knows the next frame costs, since pixels are grey. Mean frame: that of the "
-        "training sequences at the same step, which looks at no frame before it. Same frame: the last one again, pixels "
-        "within [0.02, 0.98].",
+        "training sequences at the same step, which looks at no frame before it. Same frame: the last one again, "
+        "pixels within [0.02, 0.98].",
         "",
     ]
     for data, rows in table.groupby("data"):
