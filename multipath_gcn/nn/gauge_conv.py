@@ -94,23 +94,30 @@ class GaugeEquivariantConv(nn.Module):
         # Split, not sliced: then the gradient is put together once.
         read, written = _components(self.in_order), _components(self.out_order)
         both = zip(sums.split(written, dim=1), self.weight.split(written), strict=True)
-        outputs = [self._mixed(h, weight, None if n else self.bias) for n, (h, weight) in enumerate(both)]
+        outputs = [self._mixed(h, weight, bias=None if n else self.bias) for n, (h, weight) in enumerate(both)]
         common = min(self.in_order, self.out_order) + 1
         own = zip(x.unsqueeze(2).split(read, dim=1), self.weight_self.unsqueeze(2).split(read[:common]), strict=False)
         for n, (part, weight) in enumerate(own):
-            outputs[n] = outputs[n] + self._mixed(part, weight, None)
+            outputs[n] = self._mixed(part, weight, onto=outputs[n])
         return torch.cat(outputs, dim=1)
 
-    def _mixed(self, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _mixed(self, h: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
         """One order of the output, [N, parts, C']: a weight [parts, C', S, K] by a sum h [N, parts, S, C], both real
-        (one part) or both complex (two)."""
+        (one part) or both complex (two); plus ``onto``."""
         if not self.windows.is_dense:
-            return self._mixed_by_windows(h, weight, bias)
+            y = self._mixed_by_windows(h, weight, bias)
+            return y if onto is None else onto + y
         if len(weight) == 1:
-            return F.linear(h.flatten(1), weight.flatten(2)[0], bias).unsqueeze(1)
-        real, imaginary = weight.flatten(2)
-        both = torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
-        return F.linear(h.flatten(1), both).unflatten(1, (2, self.out_channels))
+            matrix = weight.flatten(2)[0]
+        else:
+            real, imaginary = weight.flatten(2)
+            matrix = torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
+        y = (
+            F.linear(h.flatten(1), matrix, bias)
+            if onto is None
+            else torch.addmm(onto.flatten(1), h.flatten(1), matrix.T)
+        )
+        return y.unflatten(1, (len(weight), self.out_channels))
 
     def _mixed_by_windows(self, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         parts = len(weight)
