@@ -127,7 +127,8 @@ def report(table: pd.DataFrame) -> str:
         "Accuracy per class in %, after the last epoch: mean and deviation over seeds of the mean over the choices of "
         "digits. Learning rate: of two the better on the digits to validate, for every way, loss and choice of digits.",
         "Minus: paired by seed, with a 95 % interval, which is one over seeds, for these digits.",
-        f"Parameters, with those of the adversaries: {parameters}. Training took {seconds:.1f} s a run, in the median.",
+        f"Parameters, with those of the adversaries: {parameters}.",
+        f"Training took {seconds:.1f} s a run beside other work, in the median.",
         "",
     ]
     columns = [*WAYS.values(), "groups minus plain", "adversaries minus plain", "adversaries minus groups alone"]

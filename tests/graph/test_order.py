@@ -45,6 +45,7 @@ def test_propagation(reduce, name, by):
 @pytest.mark.parametrize("aggr", ["add", "mean", "max"])
 @pytest.mark.parametrize("width", [3, 9])
 def test_layers(width, aggr, name, by):
+    torch.manual_seed(0)  # with some weights two neighbours are equally large, and either may get the gradient of max
     for model in (GCNConv(4, width, aggr=aggr).double(), MultiPathGCN(4, 6, width, aggr=aggr).double()):
         parameters = list(model.parameters())
         expected, found = (with_gradients(lambda x, g=g: model(x, g), X, parameters) for g in both(name, by))  # noqa: B023
