@@ -77,6 +77,8 @@ def main():
                 print(*rows[-1].values(), flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     name = args.dtype if args.device == "cpu" else f"{args.device}_{args.dtype}"
+    if args.device == "cpu" and (vectors := torch.backends.cpu.get_cpu_capability()) != "AVX512":
+        name += f"_{vectors.lower()}"
     pd.DataFrame(rows).to_csv(args.out / f"{name}.csv", index=False)
     (args.out / f"{name}.json").write_text(json.dumps(timing.describe(clock), indent=2) + "\n")
 

@@ -16,7 +16,7 @@ INPUT_GRAD = OPS.grouped_conv2d_input_grad.default
 WEIGHT_GRAD = OPS.grouped_conv2d_weight_grad.default
 GRADIENTS = OPS.grouped_conv2d_gradients.default
 PLACES = "y", "x", "weight"
-_AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+_VECTORS = torch.backends.cpu.get_cpu_capability()
 
 
 class Plan(NamedTuple):
@@ -80,10 +80,11 @@ def compute_gradients(grad: Tensor, x: Tensor, weight: Tensor, plan: Plan) -> tu
 
 
 def _plan(x, last, dtype, device, weight, of: Geometry, deterministic) -> Plan:
-    """Ours wherever it is no slower, as measured on two cores with AVX-512.
+    """Ours wherever it is no slower, as measured on two cores with AVX-512, and on two with AVX2.
 
     benchmarks/results/grouped_conv2d_dispatch: how many times as long PyTorch's operator takes, for every layer of
-    ResNet34 and ResNeXt. CUDA: the range in which cuDNN is known to be slow, few channels a group; not measured.
+    ResNet34 and ResNeXt. Elsewhere, and in bfloat16 on AVX2: ours. CUDA: the range in which cuDNN is known to be slow,
+    few channels a group; not measured.
     """
     channels, filters = weight[1], weight[0] // of.groups
     reasons: dict[str, str | None] = dict.fromkeys(PLACES)
@@ -93,8 +94,8 @@ def _plan(x, last, dtype, device, weight, of: Geometry, deterministic) -> Plan:
         reasons = dict.fromkeys(PLACES, _slow_on_cuda(dtype, of.groups, channels, filters, weight[2:]))
     elif device != "cpu":
         reasons = dict.fromkeys(PLACES, f"there is no kernel for {device}")
-    elif dtype is not torch.float64 and _AVX512:
-        rule = _depthwise if channels == filters == 1 else _grouped if dtype is torch.float32 else _grouped_bfloat16
+    elif (rules := _RULES.get((_VECTORS, dtype))) is not None:
+        rule = rules[0] if channels == filters == 1 else rules[1]
         height, width = out_size(x[2:], weight[2:], of)
         facts = channels, filters, of.stride[1] > 1, last, x[0], height * width, of.groups
         reasons = {place: rule(place, *facts) for place in PLACES}
@@ -133,6 +134,26 @@ def _grouped_bfloat16(place, channels, filters, strided, last, batch, pixels, gr
     if place == "weight":
         most = 4 if last and strided else 8
     return None if channels <= most else f"oneDNN multiplies pairs of bfloat16 at once, {channels} channels a group"
+
+
+def _depthwise_avx2(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
+    if not last and batch > 1 and (64 if place == "x" else 36) <= pixels <= 1000:
+        return "oneDNN takes small planar images through depthwise filters in blocks of channels"
+    return _depthwise(place, channels, filters, strided, last, batch, pixels, groups)
+
+
+def _grouped_avx2(place, channels, filters, strided, last, batch, pixels, groups) -> str | None:
+    if groups == 1 and channels < 8 and filters >= 16 and place != "x" and pixels >= 256:
+        return "oneDNN has kernels of its own for the first layer of a network, few channels and many filters"
+    few = 16 if place == "x" and not last and pixels > 256 else 8
+    return None if channels <= few else f"oneDNN multiplies {channels} channels a group faster"
+
+
+_RULES = {  # by vectors of the processor and type: for depthwise convolutions, and for others
+    ("AVX512", torch.float32): (_depthwise, _grouped),
+    ("AVX512", torch.bfloat16): (_depthwise, _grouped_bfloat16),
+    ("AVX2", torch.float32): (_depthwise_avx2, _grouped_avx2),
+}
 
 
 def _slow_on_cuda(dtype, groups, channels, filters, kernel) -> str | None:

@@ -23,8 +23,20 @@ def test_explains_what_runs_and_why():
     assert explain_conv2d(x[0], weight, padding=1, groups=16).forward
 
 
-@pytest.mark.skipif(not conv_dispatch._AVX512, reason="the rule was measured with AVX-512")
-def test_pytorchs_operator_where_it_is_faster():
+@pytest.fixture
+def on(monkeypatch):
+    """Plans as on a processor with such vectors; what computes is still this one's."""
+
+    def choose(vectors):
+        monkeypatch.setattr(conv_dispatch, "_VECTORS", vectors)
+        conv_dispatch._known_plan.cache_clear()
+
+    yield choose
+    conv_dispatch._known_plan.cache_clear()
+
+
+def test_pytorchs_operator_where_it_is_faster(on):
+    on("AVX512")
     x, weight = layer(512, 2, 14, batch=4)
     found = explain_conv2d(x, weight, padding=1, groups=2)
     assert all(f.startswith("PyTorch's operator: oneDNN") for f in (found.forward, found.input_grad, found.weight_grad))
@@ -33,6 +45,22 @@ def test_pytorchs_operator_where_it_is_faster():
     x, weight = layer(128, 32, 28, batch=4, last=True)
     found = explain_conv2d(x, weight, stride=2, padding=1, groups=32)
     assert found.input_grad.startswith("PyTorch's") and not found.forward.startswith("PyTorch's")
+
+
+def test_narrower_vectors_have_a_rule_of_their_own(on):
+    def theirs(*sizes, **options):
+        x, weight = layer(*sizes, **options)
+        found = explain_conv2d(x, weight, padding=1, groups=sizes[1])
+        return [text.startswith("PyTorch's") for text in (found.forward, found.input_grad, found.weight_grad)]
+
+    on("AVX2")
+    assert theirs(16, 1, 8, batch=4) == theirs(64, 2, 28, batch=4, last=True) == [True] * 3
+    assert theirs(64, 8, 28, batch=4) == theirs(64, 8, 28, batch=4, last=True) == [False] * 3
+    assert theirs(64, 4, 28, batch=4) == [True, False, True]  # gradients by planar inputs up to 16 channels
+    assert theirs(64, 64, 8, batch=4) == [True] * 3 and theirs(64, 64, 8) == [False] * 3
+    assert theirs(64, 2, 28, batch=4, dtype=torch.bfloat16) == [False] * 3
+    on("DEFAULT")
+    assert theirs(64, 2, 28, batch=4) == [False] * 3
 
 
 def test_deterministic_algorithms_are_ours():
