@@ -3,11 +3,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from multipath_gcn.graph import GaugeGraph
 from multipath_gcn.nn.transform import build_windows
 from multipath_gcn.ops import ChannelWindows, channel_transform, gauge_sums
+from multipath_gcn.ops.gauge_mix import mix_orders
 
 
 class GaugeEquivariantConv(nn.Module):
@@ -91,35 +91,35 @@ class GaugeEquivariantConv(nn.Module):
         if x.shape != wanted:
             raise ValueError(f"x must have shape {list(wanted)}, got {list(x.shape)}")
         sums = gauge_sums(graph, x, self.out_order)  # [N, 2L'+1, 2L+1, C]
+        if self.windows.is_dense:
+            return self._mixed(sums, x)
+        return self._mixed_by_windows(sums, x)
+
+    def _mixed(self, sums: Tensor, x: Tensor) -> Tensor:
+        matrices = [_matrix(weight) for weight in self.weight.split(_components(self.out_order))]
+        common = min(self.in_order, self.out_order)
+        own = [_matrix(weight.unsqueeze(2)) for weight in self.weight_self.split(_components(common))]
+        operands = [sums, x, *matrices, *own]
+        bias, device = self.bias, x.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            operands, bias = [operand.to(dtype) for operand in operands], None if bias is None else bias.to(dtype)
+        return mix_orders(*operands[:2], bias, operands[2 : 2 + len(matrices)], operands[2 + len(matrices) :])
+
+    def _mixed_by_windows(self, sums: Tensor, x: Tensor) -> Tensor:
         # Split, not sliced: then the gradient is put together once.
         read, written = _components(self.in_order), _components(self.out_order)
         both = zip(sums.split(written, dim=1), self.weight.split(written), strict=True)
-        outputs = [self._mixed(h, weight, bias=None if n else self.bias) for n, (h, weight) in enumerate(both)]
+        outputs = [self._by_windows(h, weight, None if n else self.bias) for n, (h, weight) in enumerate(both)]
         common = min(self.in_order, self.out_order) + 1
         own = zip(x.unsqueeze(2).split(read, dim=1), self.weight_self.unsqueeze(2).split(read[:common]), strict=False)
         for n, (part, weight) in enumerate(own):
-            outputs[n] = self._mixed(part, weight, onto=outputs[n])
+            outputs[n] = outputs[n] + self._by_windows(part, weight, None)
         return torch.cat(outputs, dim=1)
 
-    def _mixed(self, h: Tensor, weight: Tensor, bias: Tensor | None = None, onto: Tensor | None = None) -> Tensor:
+    def _by_windows(self, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """One order of the output, [N, parts, C']: a weight [parts, C', S, K] by a sum h [N, parts, S, C], both real
-        (one part) or both complex (two); plus ``onto``."""
-        if not self.windows.is_dense:
-            y = self._mixed_by_windows(h, weight, bias)
-            return y if onto is None else onto + y
-        if len(weight) == 1:
-            matrix = weight.flatten(2)[0]
-        else:
-            real, imaginary = weight.flatten(2)
-            matrix = torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
-        y = (
-            F.linear(h.flatten(1), matrix, bias)
-            if onto is None
-            else torch.addmm(onto.flatten(1), h.flatten(1), matrix.T)
-        )
-        return y.unflatten(1, (len(weight), self.out_channels))
-
-    def _mixed_by_windows(self, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        (one part) or both complex (two)."""
         parts = len(weight)
         windows = self.windows if parts == 1 else self._both
         y = bias
@@ -135,6 +135,14 @@ class GaugeEquivariantConv(nn.Module):
         given = "".join(f", {name}={value!r}" for name, value in self.options.items() if value not in (None, "dense"))
         sizes = f"{self.in_channels}, {self.out_channels}, in_order={self.in_order}, out_order={self.out_order}"
         return f"{type(self).__name__}({sizes}{given})"
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """Of an order: its weight [parts, C', S, C], real or complex, as the matrix of real numbers that it stands for."""
+    if len(weight) == 1:
+        return weight.flatten(2)[0]
+    real, imaginary = weight.flatten(2)
+    return torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
 
 
 def _components(order: int) -> list[int]:

@@ -163,3 +163,16 @@ def test_wrong_input():
         GaugeEquivariantConv(3, 3)(torch.zeros(112, 5, 3), data.edge_index)
     with pytest.raises(ValueError, match=r"x must have shape \[112, 5, 3\], got \[112, 3, 3\]"):
         GaugeEquivariantConv(3, 3, dtype=F64)(torch.zeros(112, 3, 3, dtype=F64), graph_of(data))
+
+
+def test_autocast_multiplies_in_its_type_and_sums_in_float32():
+    data = mesh("torus")
+    conv, x = GaugeEquivariantConv(4, 6), torch.randn(data.num_nodes, 5, 4)
+    graph = graph_of(data)
+    wanted = conv(x, graph)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = conv(x, graph)
+    assert found.dtype is torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, atol=0.05, rtol=0.05)
+    found.float().square().sum().backward()
+    assert conv.weight.grad.dtype is torch.float32 and conv.weight.grad.isfinite().all()
