@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from resuming import history
 from torch import nn
 from torch.nn import functional as F
 
@@ -130,6 +131,12 @@ def test_batch_norms_would_count_padding():
     SequenceTask(sequences()).check(model)
     with pytest.raises(ValueError, match=r"no batch norm for sequences of different length, .* got folds\.1\.fold"):
         SequenceTask(sequences(uneven=True)).check(TemporallyFolded(1, 1, (2, 3), 8, (1, 1), convolution=make))
+
+
+def test_training_resumes_exactly(tmp_path):
+    task = SequenceTask(sequences(), batch_size=4)
+    whole = history(task, lambda: LSTMForecast(1, 1, (2, 3), 4), tmp_path / "whole", 5)
+    assert whole == history(task, lambda: LSTMForecast(1, 1, (2, 3), 4), tmp_path / "cut", 2, 5)
 
 
 def test_draws_come_from_pytorchs_generator():

@@ -4,14 +4,13 @@ import app
 import matplotlib.image
 import pytest
 import torch
-from lightning_fabric import Fabric
+from resuming import history
 from torch import nn
 from torch.nn import functional as F
 
 from multipath_gcn.data import load_digit_images
 from multipath_gcn.data.zero_shot import load_digit_segments
 from multipath_gcn.data.zero_shot_dataset import ZeroShotDataset
-from multipath_gcn.fit import fit
 from multipath_gcn.models.grouped_attributes import GroupedAttributes
 from multipath_gcn.tasks.compatibility import LOSSES, ale
 from multipath_gcn.tasks.zero_shot import ZeroShotTask, class_accuracy, pair_weights, share_between
@@ -223,25 +222,8 @@ def test_finish_tells_the_groups_and_draws_them(data, tmp_path):
 
 def test_training_resumes_exactly(tmp_path):
     task = ZeroShotTask(load_digit_segments(), groups=3, ramp_epochs=4)
-
-    def run(folder, *lengths):
-        fabric = Fabric(accelerator="cpu", devices=1)
-        torch.manual_seed(1)
-        for epochs in lengths:
-            model = made(task)
-            optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-            progress = fit(
-                task,
-                *fabric.setup(model, optimizer),
-                fabric=fabric,
-                directory=folder,
-                epochs=epochs,
-                checkpoint_seconds=0,
-            )
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in progress.history]
-
-    (tmp_path / "whole").mkdir(), (tmp_path / "cut").mkdir()
-    assert run(tmp_path / "whole", 6) == run(tmp_path / "cut", 2, 6)
+    whole = history(task, lambda: made(task), tmp_path / "whole", 6)
+    assert whole == history(task, lambda: made(task), tmp_path / "cut", 2, 6)
 
 
 def planted(rows=None):
