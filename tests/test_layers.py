@@ -34,10 +34,11 @@ ALLOWED = {
     "machine": set(),
     "settings": set(),
     "progress": set(),
-    "train": {*ORDER, *FREE, *LEAVES, "fabric", "__version__"},
+    "network": set(),  # instantiates what a configuration names
+    "train": {*ORDER, *FREE, *LEAVES, "fabric", "network", "__version__"},
     "fabric": {"processes"},
     "job": {*LEAVES, "train", "trained"},
-    "trained": {"prune"},  # what is instantiated is named by a configuration
+    "trained": {"prune", "network"},  # what is instantiated is named by a configuration
     "errors": set(),
     "failure": {"files"},
     "lock": set(),

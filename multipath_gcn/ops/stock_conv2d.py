@@ -24,7 +24,14 @@ def frozen_stock_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, of: Geom
     onednn, last = torch.ops.mkldnn, memory_format(x, 1) is torch.channels_last
     known = hasattr(onednn, "_reorder_convolution_weight") and hasattr(onednn, "_convolution_pointwise")
     if not (last and known and reorders(x.dtype) and of.symmetric and torch.backends.mkldnn.enabled):
-        return lambda x, residual: stock_conv2d(x, weight, bias, of, relu, residual)
+
+        def plain(x, residual):
+            if not torch.is_autocast_enabled(x.device.type):
+                return stock_conv2d(x, weight, bias, of, relu, residual)
+            with torch.autocast(x.device.type, enabled=False):  # types are the weight's already
+                return stock_conv2d(x, weight, bias, of, relu, residual)
+
+        return plain
     options = list(of.sides[::2]), list(of.stride), list(of.dilation), of.groups
     own = onednn._reorder_convolution_weight(weight, *options, list(x.shape))
     pointwise = onednn._convolution_pointwise.default
