@@ -33,6 +33,8 @@ def main(runs: Path) -> None:
         rows.append({"data": panel, "rule": task["query"]} | numbers | {"query_s": result["seconds_per_query"]})
     if not rows:
         raise ValueError(f"RUNS must hold runs of active.sh, got none in {runs}")
+    if few := [f"{row['data']} {row['rule']}" for row in rows if len(curves[row["data"]][row["rule"]]) < 2]:
+        raise ValueError(f"RUNS must hold two seeds or more of every rule, got one of {few[0]}")
     OUT.mkdir(parents=True, exist_ok=True)
     frame = pandas.DataFrame(rows).sort_values(["data", "rule", "seed"])
     frame.to_csv(OUT / "runs.csv", index=False, float_format="%.5g")

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from .plots import plain, style
 
+COLUMNS = 4  # of panels
 Curve = tuple[Sequence[float], Sequence[float]]  # numbers of labels, scores as fractions
 
 
@@ -19,10 +20,15 @@ def plot_learning_curves(panels: Mapping[str, Mapping[str, list[Curve]]], path: 
         panels: by title of a panel, and by name of a rule in it, the curves of its seeds, over the same labels.
         path: of the picture.
     """
-    figure = Figure(figsize=(4.6 * len(panels), 3.6), dpi=150, layout="constrained")
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.6 * columns, 3.6 * rows), dpi=150 if rows == 1 else 100, layout="constrained")
     FigureCanvasAgg(figure)
     names = list(dict.fromkeys(name for rules in panels.values() for name in rules))
-    for ax, (title, rules) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for unused in axes[len(panels) :]:
+        unused.remove()
+    for ax, (title, rules) in zip(axes[: len(panels)], panels.items(), strict=True):
         for name, curves in rules.items():
             colour, _, dash = style(names.index(name))
             scores = 100 * np.array([curve[1] for curve in curves])
