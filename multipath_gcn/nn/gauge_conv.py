@@ -99,12 +99,7 @@ class GaugeEquivariantConv(nn.Module):
         matrices = [_matrix(weight) for weight in self.weight.split(_components(self.out_order))]
         common = min(self.in_order, self.out_order)
         own = [_matrix(weight.unsqueeze(2)) for weight in self.weight_self.split(_components(common))]
-        operands = [sums, x, *matrices, *own]
-        bias, device = self.bias, x.device.type
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-            operands, bias = [operand.to(dtype) for operand in operands], None if bias is None else bias.to(dtype)
-        return mix_orders(*operands[:2], bias, operands[2 : 2 + len(matrices)], operands[2 + len(matrices) :])
+        return mix_orders(sums, x, self.bias, matrices, own)
 
     def _mixed_by_windows(self, sums: Tensor, x: Tensor) -> Tensor:
         # Split, not sliced: then the gradient is put together once.

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 from multipath_gcn.ops import reference
+from multipath_gcn.ops.autocast import autocast
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.trilinear import Trilinear
 from multipath_gcn.windows import ChannelWindows
@@ -90,9 +91,7 @@ def _transform(x, weight, windows, bias, activation, channel_dim) -> Tensor:
     if isinstance(weight, PackedWeight):
         return weight.transform(x, windows, bias, relu, channel_dim)
     _check_kinds(windows, x, weight, bias)
-    device = x.device.type
-    if device != "meta" and torch.is_autocast_enabled(device):
-        x, weight, bias = _autocast(torch.get_autocast_dtype(device), x, weight, bias)
+    x, weight, bias = autocast(x, weight, bias)
     check(x, weight, bias, windows.in_channels, windows.out_channels, windows.width, channel_dim)
     if stock_is_best(x, windows, channel_dim):
         return _stock(x, weight, bias, relu, channel_dim)
@@ -133,11 +132,6 @@ def _starts(windows: ChannelWindows, x: Tensor) -> tuple[Tensor, Tensor]:
         start, order = (x.fake_mode.from_tensor(host).to(x.device) for host in windows.on("cpu"))
         return start, order
     return windows.on(x.device)
-
-
-def _autocast(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
-    """As for F.linear: all that is floating, save float64."""
-    return [t.to(dtype) if t is not None and t.dtype in DTYPES and t.dtype is not torch.float64 else t for t in tensors]
 
 
 # Meaning
@@ -231,8 +225,7 @@ class PackedWeight:
             raise ValueError(f"windows must be those that the weight was packed for, {self.windows}, got {windows}")
         if torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
             raise ValueError("x and bias must not require a gradient with a packed weight: call it under no_grad")
-        if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
-            x, bias = _autocast(self.dtype, x, bias)
+        x, bias = autocast(x, bias, dtype=self.dtype)
         check(x, None, bias, windows.in_channels, windows.out_channels, windows.width, channel_dim)
         if x.dtype is not self.dtype or x.device != self.device:
             got = f"{x.dtype} on {x.device}"

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multipath_gcn.ops.autocast import autocast
+
 
 def mix_orders(h: Tensor, x: Tensor, bias: Tensor | None, matrices: Sequence[Tensor], own: Sequence[Tensor]) -> Tensor:
     r"""Applies a matrix to every order of the sums over neighbours, and one to those of the vertex itself.
@@ -25,7 +27,8 @@ def mix_orders(h: Tensor, x: Tensor, bias: Tensor | None, matrices: Sequence[Ten
     Returns:
         y [N, 2L'+1, C'].
     """
-    return _Mix.apply(h, x, bias, len(matrices), *matrices, *own)
+    h, x, bias, *both = autocast(h, x, bias, *matrices, *own)
+    return _Mix.apply(h, x, bias, len(matrices), *both)
 
 
 class _Mix(torch.autograd.Function):

@@ -12,6 +12,7 @@ from torch._C import _len_torch_dispatch_stack
 
 from multipath_gcn.graph import Graph
 from multipath_gcn.ops.activate import arguments, gradients
+from multipath_gcn.ops.autocast import autocast
 from multipath_gcn.ops.channel_transform import ROWS, check, stock_is_best
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.windows import ChannelWindows
@@ -186,14 +187,7 @@ def _differentiable(x: Tensor, weight: Tensor, grad: Tensor, windows: ChannelWin
 
 def _prepared(x: Tensor, weight: Tensor, windows: ChannelWindows, bias, activation, dropout: float) -> tuple:
     """x, weight and bias in the type to compute in, and (relu, dropout, seed), all checked."""
-    x, weight = _autocast(x, weight)
+    x, weight = autocast(x, weight)
     check(x, weight, None, windows.in_channels, windows.out_channels, windows.width, ROWS)
     bias, *last = arguments(x, weight.size(0), bias, activation, dropout, None)
     return x, weight, bias, tuple(last)
-
-
-def _autocast(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    if not torch.is_autocast_enabled("cpu") or x.dtype is torch.float64:
-        return x, weight
-    dtype = torch.get_autocast_dtype("cpu")
-    return x.to(dtype), weight.to(dtype)

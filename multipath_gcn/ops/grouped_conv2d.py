@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Geometry, Padding, Pair, out_size
+from multipath_gcn.ops.autocast import autocast
 from multipath_gcn.ops.conv_dispatch import compute, compute_gradients, own_plan, plan_of
 from multipath_gcn.ops.conv_geometry import geometry
 from multipath_gcn.ops.native import OPS
@@ -55,8 +56,7 @@ def grouped_conv2d(
     """
     if activation is not None and activation != "relu":
         raise ValueError(f'activation must be None or "relu", got {activation!r}')
-    if isinstance(x, Tensor) and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
-        x, weight, bias = autocast(x.device, x, weight, bias)
+    x, weight, bias = autocast(x, weight, bias)
     return convolve(x, weight, bias, stride, padding, dilation, groups, activation is not None)
 
 
@@ -72,12 +72,6 @@ def convolve(x, weight, bias, stride, padding, dilation, groups, relu: bool) -> 
     else:
         y = OPERATORS.derive("y", images, weight, found, bias, relu)
     return y if x.dim() == 4 else y.squeeze(0)
-
-
-def autocast(device: torch.device, *tensors: Tensor | None) -> list[Tensor | None]:
-    """As for F.conv2d: all that is floating, save float64."""
-    dtype = torch.get_autocast_dtype(device.type)
-    return [t.to(dtype) if isinstance(t, Tensor) and t.dtype is not torch.float64 else t for t in tensors]
 
 
 def _bias_grad(grad: Tensor, plan) -> Tensor:

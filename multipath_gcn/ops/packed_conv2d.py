@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from multipath_gcn.conv_geometry import Padding, Pair, out_size
+from multipath_gcn.ops.autocast import autocast
 from multipath_gcn.ops.conv_dispatch import plan_of
 from multipath_gcn.ops.conv_geometry import DTYPES, geometry_of, options_of
 from multipath_gcn.ops.grouped_conv2d import convolve
@@ -128,8 +129,7 @@ class PackedConv2d:
 
 def as_packed(name: str, tensor: Tensor, weight: Tensor) -> Tensor:
     """A tensor that a packed weight is applied to, cast as autocast does; checked."""
-    if tensor.device.type != "meta" and torch.is_autocast_enabled(tensor.device.type) and tensor.is_floating_point():
-        tensor = tensor.to(weight.dtype)
+    (tensor,) = autocast(tensor, dtype=weight.dtype)
     if tensor.dtype is not weight.dtype or tensor.device != weight.device:
         wanted = f"{weight.dtype} on {weight.device}"
         raise ValueError(f"{name} must be like the packed weight ({wanted}), got {tensor.dtype} on {tensor.device}")

@@ -12,10 +12,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from multipath_gcn.conv_geometry import Padding, Pair, out_size
 from multipath_gcn.ops import reference
+from multipath_gcn.ops.autocast import autocast
 from multipath_gcn.ops.channel_transform import IMAGES, PACK, channel_transform_2d, pack_weight
 from multipath_gcn.ops.channel_transform import check as check_transform
 from multipath_gcn.ops.conv_geometry import geometry, geometry_of
-from multipath_gcn.ops.grouped_conv2d import autocast, grouped_conv2d
+from multipath_gcn.ops.grouped_conv2d import grouped_conv2d
 from multipath_gcn.ops.native import OPS
 from multipath_gcn.ops.packed_conv2d import MOST_PLANS, as_packed, check_call, plan_key, prepack_conv2d
 from multipath_gcn.ops.trilinear import has_gradient
@@ -65,10 +66,7 @@ def separable_conv2d(
         ValueError: when shapes, types or devices do not fit.
     """
     _check_kinds(depthwise, pointwise, windows, inner_activation, activation)
-    if isinstance(x, Tensor) and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
-        x, depthwise, pointwise, depthwise_bias, bias = autocast(
-            x.device, x, depthwise, pointwise, depthwise_bias, bias
-        )
+    x, depthwise, pointwise, depthwise_bias, bias = autocast(x, depthwise, pointwise, depthwise_bias, bias)
     of = geometry(x, depthwise, depthwise_bias, stride, padding, dilation, windows.in_channels)
     images = x if x.dim() == 4 else x.unsqueeze(0)
     wanted = has_gradient(x, depthwise, depthwise_bias) or has_gradient(pointwise, pointwise, bias)
