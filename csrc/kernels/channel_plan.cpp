@@ -2,6 +2,21 @@
 
 namespace multipath_gcn {
 
+namespace {
+
+// Results that no cache will hold until they are read go past it, where each row or plane is whole cache lines.
+template <typename T>
+bool streams(const View<T>& out) {
+  constexpr int64_t kStreamBytes = 4 << 20, kLine = 64, size = sizeof(T);
+  const auto whole_lines = [](int64_t elements) { return elements * size % kLine == 0; };
+  return out.points() * out.channels * size >= kStreamBytes && reinterpret_cast<uintptr_t>(out.data) % kLine == 0 &&
+         whole_lines(out.rows() ? out.channels : out.pixels) &&
+         whole_lines(out.rows() ? out.pixel_stride : out.channel_stride) &&
+         (out.batch == 1 || whole_lines(out.batch_stride));
+}
+
+}  // namespace
+
 template <typename T>
 TransformPlan<T>::TransformPlan(const Windows& windows, bool transposed) : windows_(windows), transposed_(transposed) {
   const Kernels<T>& k = kernels<T>();
@@ -26,11 +41,6 @@ TransformJob<T> TransformPlan<T>::job(const Weight<T>& weight, const Accumulator
   const int64_t block = k.vectors_per_tile * k.lanes, element = static_cast<int64_t>(sizeof(Accumulator<T>));
   const int64_t fitting = kCacheBytes / element / (band_->inputs + band_->outputs) / block * block;
   const int64_t points = std::min(kMostPoints / block * block, std::max(block, fitting));
-  // Results that no cache will hold until they are read go past it.
-  constexpr int64_t kStreamBytes = 4 << 20, kLine = 64;
-  const int64_t size = static_cast<int64_t>(sizeof(T)), run = (out.rows() ? out.channels : out.pixels) * size;
-  const bool stream = out.points() * out.channels * size >= kStreamBytes && run % kLine == 0 &&
-                      reinterpret_cast<uintptr_t>(out.data) % kLine == 0;
   TransformJob<T> job{};
   job.band = band_.get();
   job.paired = paired_.get();
@@ -41,7 +51,7 @@ TransformJob<T> TransformPlan<T>::job(const Weight<T>& weight, const Accumulator
   job.in = in;
   job.out = out;
   job.points = tiles_of_points(in, points, k.lanes);
-  job.stream = stream;
+  job.stream = streams(out);
   const bool uneven = job.points.count < 3 * threads && job.points.count % threads;
   job.groups = uneven ? std::min(threads, tiles(*band_)) : 1;
   return job;

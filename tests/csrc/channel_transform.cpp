@@ -265,6 +265,30 @@ struct Problem {
   }
 };
 
+// Results of 4 MB go past the caches if all of their rows or planes, of 64 elements each, are whole cache lines.
+template <typename T>
+void check_streams() {
+  constexpr int64_t length = 64, points = 32768, line = 64 / sizeof(T);
+  const std::vector<int32_t> start(length);
+  std::vector<int32_t> order(length);
+  std::iota(order.begin(), order.end(), 0);
+  const TransformPlan<T> plan({start.data(), order.data(), length, length, 1}, false);
+  alignas(64) static const T value[1]{};  // only its address counts
+  const auto planned = [&](const View<const T>& v) -> float {
+    T* const data = const_cast<T*>(v.data);
+    const View<T> out{data, v.batch, v.channels, v.pixels, v.batch_stride, v.channel_stride, v.pixel_stride};
+    return plan.job({value, 1, 1}, nullptr, false, v, out, 1).stream;
+  };
+  for (const int64_t gap : {int64_t{0}, line, int64_t{1}, line / 2}) {
+    const int64_t run = length + gap;
+    const bool whole = gap % line == 0;
+    expect(planned({value, 1, length, points, points * run, 1, run}), whole, {}, "stream");
+    for (const int64_t between : {int64_t{0}, int64_t{1}})
+      expect(planned({value, points / length, length, length, length * run + between, run, 1}), whole && between == 0, {},
+                "stream");
+  }
+}
+
 template <typename T>
 void check(const char* dtype, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
@@ -288,6 +312,9 @@ int check_all(const char* isa, int64_t count) {
     check_separable(count);
     check_uneven(count);
     check_gauge(count);
+    check_streams<float>();
+    check_streams<double>();
+    check_streams<BFloat16>();
     check<float>("float32", count);
     check<double>("float64", count);
     check<BFloat16>("bfloat16", count);
