@@ -1,4 +1,5 @@
-"""What each recipe brings over none, from the runs of recipes.sh: differences paired by seed, 95 % Student intervals.
+"""What each recipe brings over none, a table for each graph, from the runs of recipes.sh: differences paired by seed,
+95 % Student intervals.
 
 python benchmarks/recipes_report.py RUNS
 """
@@ -10,7 +11,7 @@ from statistics import mean, median, stdev
 import pandas
 from timing import heading
 
-from multipath_gcn.report import paired_difference, read_runs
+from multipath_gcn.report import Run, paired_difference, read_runs
 
 OUT = Path(__file__).parent / "results" / "recipes"
 HEAD = "| recipe | seeds | validation % | minus none | test % | minus none | parameters | s per epoch |\n"
@@ -21,31 +22,27 @@ def main(runs: Path) -> None:
     found, problems = read_runs([runs])
     if problems:
         raise ValueError(f"RUNS must hold complete runs only, got {problems}")
-    lines = heading("Recipes, each alone", "benchmarks/recipes.sh")
-    rows = []
-    for data in sorted({run.data for run in found}):
-        ours = {}
-        for run in found:
-            if run.data == data:
-                ours.setdefault(run.label, {})[run.seed] = run
-        epochs = max(run.best_epoch if run.curve is None else len(run.curve) for run in ours["plain"].values())
-        lines += [f"## {data}, {epochs} epochs", "", HEAD]
-        for label in sorted(ours, key=lambda label: -mean(run.valid for run in ours[label].values())):
-            lines.append(_row(label, ours[label], ours["plain"]))
-        rows += [
-            {"data": data, "recipe": run.label, "seed": run.seed, "valid": run.valid, "test": run.test}
-            for run in found
-            if run.data == data
-        ]
-        lines.append("")
-    lines += ["Runs of one thread each, two at a time, some beside other work: seconds are rough.", ""]
     OUT.mkdir(parents=True, exist_ok=True)
-    pandas.DataFrame(rows).sort_values(["data", "recipe", "seed"]).to_csv(OUT / "runs.csv", index=False)
-    (OUT / "README.md").write_text("\n".join(lines))
+    for data in sorted({run.data for run in found}):
+        _write(data, [run for run in found if run.data == data])
+
+
+def _write(data: str, found: list[Run]) -> None:
+    ours: dict[str, dict[int, Run]] = {}
+    for run in found:
+        ours.setdefault(run.label, {})[run.seed] = run
+    epochs = max(run.best_epoch if run.curve is None else len(run.curve) for run in ours["plain"].values())
+    lines = [*heading(f"Recipes, each alone: {data}, {epochs} epochs", "benchmarks/recipes.sh"), HEAD]
+    for label in sorted(ours, key=lambda label: -mean(run.valid for run in ours[label].values())):
+        lines.append(_row(label, ours[label], ours["plain"]))
+    lines += ["", "Runs of one thread each, two at a time: seconds are rough.", ""]
+    rows = [{"recipe": run.label, "seed": run.seed, "valid": run.valid, "test": run.test} for run in found]
+    pandas.DataFrame(rows).sort_values(["recipe", "seed"]).to_csv(OUT / f"{data}.csv", index=False)
+    (OUT / f"{data}.md").write_text("\n".join(lines))
     print("\n".join(lines))
 
 
-def _row(label: str, runs: dict, plain: dict) -> str:
+def _row(label: str, runs: dict[int, Run], plain: dict[int, Run]) -> str:
     seeds = sorted(runs)
     cells = [label, str(len(seeds))]
     for score in ("valid", "test"):

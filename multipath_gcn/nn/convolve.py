@@ -1,6 +1,7 @@
 """drop(act(Â X Wᵀ + b)): transform and propagation in the cheaper order, the rest in the last kernel's store."""
 
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -124,9 +125,28 @@ def after(
 
 def linear(graph: Graph, x: Tensor, lin: nn.Module) -> Tensor:
     """``lin(x)``"""
-    if type(lin) is not Linear or hooked(lin) or not is_worth_it(graph, x):
+    if not is_plain(lin) or not is_worth_it(graph, x):
         return lin(x)
-    return transform_activate(graph, x, lin.weight, _dense_windows(lin.weight), lin.bias, None, 0.0)
+    return _product(graph, x, lin.weight, lin.bias)
+
+
+def linear_of_parts(graph: Graph, parts: Sequence[Features], lin: Linear) -> Tensor:
+    """``lin`` of the parts side by side, which are not put together, nor is their gradient: each may be wide, or
+    sparse."""
+    weights = lin.weight.split([width(part) for part in parts], dim=1)
+    first, *others = map(partial(_product, graph), parts, weights, (lin.bias, *[None] * (len(parts) - 1)))
+    return sum(others, first)
+
+
+def _product(graph: Graph, x: Features, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if is_sparse(x) or not is_worth_it(graph, x):
+        return transform(x, weight, None, bias, None)
+    return transform_activate(graph, x, weight, _dense_windows(weight), bias, None, 0.0)
+
+
+def is_plain(lin: nn.Module) -> bool:
+    """Whether a product with its weight is all that is expected of a layer."""
+    return type(lin) is Linear and not hooked(lin)
 
 
 def _in_workspace(graph: Graph, x: Features, transform: Transform) -> tuple[Tensor, ChannelWindows] | None:

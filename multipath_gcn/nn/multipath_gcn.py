@@ -9,7 +9,7 @@ from torch_geometric.nn.dense.linear import Linear
 from torch_geometric.typing import Adj, OptTensor
 
 from multipath_gcn.graph import Graph, cache
-from multipath_gcn.nn.convolve import linear
+from multipath_gcn.nn.convolve import is_plain, linear, linear_of_parts
 from multipath_gcn.nn.gcn_block import GCNBlock
 from multipath_gcn.nn.gcn_conv import GCNConv, check_features
 from multipath_gcn.nn.hooks import hooked
@@ -149,6 +149,8 @@ class MultiPathGCN(nn.Module):
         outputs, graph = self._outputs(x, edge_index, edge_weight)
         if self.path_dropout and self.training:
             outputs = [x * factor for x, factor in zip(outputs, self._kept(outputs[0]), strict=True)]
+        if self._reads_parts():
+            return linear_of_parts(graph, outputs, self.readout)
         return self._read(self._combined(outputs), graph)
 
     def _outputs(self, x: Tensor, edge_index: Adj | Graph, edge_weight: OptTensor) -> tuple[list[Tensor], Graph]:
@@ -156,8 +158,8 @@ class MultiPathGCN(nn.Module):
         x = read(x)
         graph = cache.normalized(edge_index, edge_weight, num_nodes=num_nodes(x), dtype=_type(x))
         x = dropout(x, self.input_dropout, self.training)
-        if is_sparse(x) and not self.stem and () in self.path_widths:
-            x = x.to_dense()  # the identity path hands the features themselves to the combination
+        if is_sparse(x) and self._hands_features_on and not (self._reads_parts() and self.path_dropout == 0):
+            x = x.to_dense()
         return self._path_outputs(_run(self.stem, x, graph), graph), graph
 
     def _path_outputs(self, x: Features, graph: Graph) -> list[Tensor]:
@@ -183,6 +185,15 @@ class MultiPathGCN(nn.Module):
         outputs, graph = self._outputs(x, edge_index, edge_weight)
         scale = len(outputs) if self.combine == "sum" else 1
         return torch.stack([self._read(scale * output, graph) for output in outputs])
+
+    @property
+    def _hands_features_on(self) -> bool:
+        """Whether the features themselves, wide or sparse as they may be, are what a path brings to the combination."""
+        return not self.stem and () in self.path_widths
+
+    def _reads_parts(self) -> bool:
+        """Whether the readout reads paths side by side without a tensor that holds them all."""
+        return self.combine == "concat" and self._hands_features_on and is_plain(self.readout)
 
     def _read(self, x: Tensor, graph: Graph) -> Tensor:
         return self.readout(x, graph) if isinstance(self.readout, GCNConv) else linear(graph, x, self.readout)

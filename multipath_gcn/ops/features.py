@@ -15,8 +15,11 @@ from multipath_gcn.ops.transposed import transposed
 Features = Tensor | Graph
 
 
-def compressed(x: Tensor, density: float = 0.1) -> Features:
-    """``x`` [N, F] as a sparse matrix if at most the given part of its values differs from 0, else as it is."""
+def compressed(x: Tensor, density: float = 0.2) -> Features:
+    """``x`` [N, F] as a sparse matrix if at most the given part of its values differs from 0, else as it is.
+
+    Up to a fifth, products with 64 filters take 1/1.1 to 1/7 of the time (benchmarks/results/sparse_features).
+    """
     kept = x != 0
     if kept.sum() > density * x.numel():
         return x

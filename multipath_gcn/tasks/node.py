@@ -69,10 +69,10 @@ class NodeTask:
             if value is not None and dataset.metric != "acc":
                 raise ValueError(f"{name} must be None for binary tasks, got {value}")
         self.dataset, self.drop_node, self.consistency, self.refine = dataset, drop_node, consistency, refine
-        self.graph = Graph.normalized(dataset.edge_index, dataset.edge_weight, num_nodes=dataset.x.size(0)).to(device)
-        # Labels and hops are columns beside dense features.
-        x = (dataset.x if label_reuse or hops else compressed(dataset.x)).to(device)
-        self.x, self.y = with_hops(self.graph, x, hops) if hops else x, dataset.y.to(device)
+        graph = Graph.normalized(dataset.edge_index, dataset.edge_weight, num_nodes=dataset.x.size(0))
+        x = with_hops(graph, dataset.x, hops) if hops else dataset.x
+        self.graph, self.y = graph.to(device), dataset.y.to(device)
+        self.x = (x if label_reuse else compressed(x)).to(device)  # labels are columns beside dense features
         self.split = {name: nodes.to(device) for name, nodes in dataset.split.items()}
         self.loss = loss or (nn.CrossEntropyLoss() if dataset.metric == "acc" else nn.BCEWithLogitsLoss())
         self.labels = None if label_reuse is None else LabelReuse(self._targets(), self.split["train"], label_reuse)
