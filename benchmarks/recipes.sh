@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every recipe alone, on the graphs that are named, or on all: Cora and CiteSeer (10 seeds), and the synthetic graph of
 # ogbn-arxiv's size (3 seeds, 50 epochs). Writes a table for each into benchmarks/results/recipes. Needs
-# MULTIPATH_GCN_DATA or a network.
+# MULTIPATH_GCN_DATA or a network. Half an hour on 2 cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${RUNS:-runs/recipes}
