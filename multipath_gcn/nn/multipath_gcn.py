@@ -19,7 +19,7 @@ from multipath_gcn.nn.together import Together
 from multipath_gcn.nn.transform import TRANSFORMS, check_options, check_widths, effective_options
 from multipath_gcn.ops import combine
 from multipath_gcn.ops.features import Features, dropout, is_sparse, num_nodes, read
-from multipath_gcn.ops.graph_transform import keeps_no_values
+from multipath_gcn.ops.graph_transform import is_followed, keeps_no_values
 
 _COMBINE = ("sum", "mean", "max", "concat", "attention")
 _READOUT = ("linear", "gcn")
@@ -193,7 +193,8 @@ class MultiPathGCN(nn.Module):
 
     def _reads_parts(self) -> bool:
         """Whether the readout reads paths side by side without a tensor that holds them all."""
-        return self.combine == "concat" and self._hands_features_on and is_plain(self.readout)
+        apart = self.combine == "concat" and self._hands_features_on
+        return apart and is_plain(self.readout) and not is_followed()
 
     def _read(self, x: Tensor, graph: Graph) -> Tensor:
         return self.readout(x, graph) if isinstance(self.readout, GCNConv) else linear(graph, x, self.readout)

@@ -23,9 +23,14 @@ TILE = 2**20  # values of which what lies between two steps is held, where one n
 
 def is_worth_it(graph: Graph, x: Tensor) -> bool:
     plain = x.device.type == "cpu" and x.dim() == 2 and type(x) is Tensor and not torch.compiler.is_compiling()
-    if not plain or _len_torch_dispatch_stack():  # who counts or follows operators is shown those that have a meaning
+    if not plain or is_followed():
         return False
     return x.numel() >= LEAST and graph.rank is None and not graph.requires_grad
+
+
+def is_followed() -> bool:
+    """Whether somebody counts or follows operators, who is shown those that have a meaning."""
+    return not torch.compiler.is_compiling() and _len_torch_dispatch_stack() > 0
 
 
 def propagate_large(matrix: Graph, x: Tensor) -> Tensor:

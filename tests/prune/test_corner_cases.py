@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from zoo import ZOO, Calls, case
 
+from multipath_gcn.nn import MultiPathGCN
 from multipath_gcn.prune import (
     Budget,
     CannotPrune,
@@ -166,6 +167,15 @@ def test_a_norm_over_concatenated_channels_is_read():
     smaller, plan = Similarity(model, find_channels(model, x)).finish(model, 1)
     cut(smaller, plan)
     torch.testing.assert_close(smaller(x), model(x), rtol=0, atol=1e-5)
+
+
+def test_paths_beside_features_are_pruned_to_their_ends():
+    model = MultiPathGCN(11, 16, 3, stem=0, paths=((16, 12), (), (14,)), combine="concat").eval()
+    x, edges = torch.randn(30, 11), torch.randint(30, (2, 90))
+    found = compress(model, (x, edges), Budget(parameters=0.6), by_magnitude)
+    ends = [found.model.paths[p][-1].conv.out_channels for p in (0, 2)]
+    assert ends[0] < 12 and ends[1] < 14
+    assert found.model.readout.weight.shape == (3, ends[0] + 11 + ends[1])
 
 
 def test_duplicates_in_parts_of_groups_are_paired_place_by_place():
